@@ -1,0 +1,90 @@
+// What a channel moved, and what its device would move if the channel were no limit.
+//
+//   achieved   payload bytes completed, both directions, over 1 s, 10 s and 60 s
+//   service    how long the device held a transfer: measured and reported by the device end
+//   channel    round trip minus service: what the network and we cost
+//   demand     bytes / time in which the device had at least one transfer in service, capped by the
+//              bus's nominal rate (DESIGN.md, Measuring)
+//
+// Interrupt, isochronous and resting serial transfers wait for data that the device has not made
+// yet: for them the device is the limit, and their demand is what they achieve. So the device's busy
+// time counts control and bulk transfers only, and demand is
+//
+//   periodic bytes / window  +  other bytes / busy time in the window.
+//
+// Only durations are compared: the two ends need no common clock. Not thread-safe: one worker.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "dataplane/histogram.h"
+#include "dataplane/transfer.h"
+
+namespace farport {
+
+// One completed transfer, as the near end of a channel saw it.
+struct MeterSample {
+  uint64_t now_ns = 0;
+  uint64_t bytes = 0;          // payload moved, either direction
+  TransferType type = TransferType::bulk;
+  TransferStatus status = TransferStatus::ok;
+  uint64_t round_trip_ns = 0;  // submit to completion at the driver end
+  uint64_t service_ns = 0;     // of which at the device
+  uint64_t busy_ns = 0;        // cumulative: time the device had a control or bulk transfer in service
+};
+
+struct MeterWindow {
+  uint64_t window_ns = 0;      // the nominal length: 1, 10 or 60 s
+  bool full = false;           // the meter has run for at least that long
+  double achieved_bytes_s = 0;
+  double demand_bytes_s = 0;
+  double transfers_s = 0;
+};
+
+struct MeterSnapshot {
+  std::array<MeterWindow, 3> windows;  // 1 s, 10 s, 60 s
+  uint64_t nominal_bytes_s = 0;        // 0: unknown
+  uint64_t bytes = 0, transfers = 0;   // since the channel opened
+  uint64_t in_flight = 0;
+  uint64_t errors = 0, cancellations = 0, stalls = 0;
+  uint64_t retransmissions = 0, resumes = 0;
+};
+
+class Meter {
+ public:
+  // `nominal_bytes_s`: cap of demand; 0 means none is known. `now_ns`: when the channel opened.
+  Meter(uint64_t nominal_bytes_s, uint64_t now_ns);
+
+  void submitted() { ++in_flight_; }
+  void completed(const MeterSample& sample);
+  // The windows end at `now_ns`.
+  MeterSnapshot snapshot(uint64_t now_ns) const;
+
+  // Latencies in nanoseconds: round trip, at the device, and the difference.
+  const Histogram& total() const { return total_; }
+  const Histogram& service() const { return service_; }
+  const Histogram& channel() const { return channel_; }
+
+ private:
+  // Sums per slice of time, in a ring that covers the longest window.
+  struct Slice {
+    uint64_t number = ~uint64_t{0};  // slice index since the clock's zero; stale when not the one asked for
+    uint64_t periodic_bytes = 0;
+    uint64_t other_bytes = 0;
+    uint64_t busy_ns = 0;
+    uint64_t transfers = 0;
+  };
+  static constexpr uint64_t slice_ns = 100'000'000;  // 100 ms
+  static constexpr uint32_t slice_count = 601;       // 60 s and the one being filled
+  Slice& slice_at(uint64_t now_ns);
+
+  uint64_t nominal_bytes_s_;
+  uint64_t opened_ns_;
+  uint64_t busy_seen_ns_ = 0;
+  uint64_t bytes_ = 0, transfers_ = 0, in_flight_ = 0, errors_ = 0, cancellations_ = 0, stalls_ = 0;
+  std::array<Slice, slice_count> slices_{};
+  Histogram total_, service_, channel_;
+};
+
+}  // namespace farport

@@ -1,0 +1,126 @@
+// One worker: one thread, one io_uring, its sessions. Everything that runs on it runs to completion
+// and must not block; whatever must block (libusb_open, a device reset, name lookup) runs elsewhere
+// and comes back by post().
+//
+// run() reads as the life of a worker: reap completions (which receive, deliver, and run device
+// completions), take messages from control, fire timers, flush once, then sleep or spin.
+#pragma once
+
+#include <liburing.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "dataplane/buffer.h"
+#include "dataplane/error.h"
+#include "dataplane/file_descriptor.h"
+#include "dataplane/scheduler.h"
+#include "dataplane/timer_queue.h"
+
+namespace farport {
+
+struct WorkerSettings {
+  uint32_t spin_us = 0;                    // keep polling this long after the last event, then sleep
+  uint64_t buffer_bytes_max = 1ull << 30;  // bound of all transfers' memory on this worker
+  unsigned ring_entries = 1024;
+};
+
+// Target of one io_uring completion; its address is the request's user_data. It must live until its
+// last completion (the one without IORING_CQE_F_MORE) has come.
+class RingOperation {
+ public:
+  // `result` and `flags` are cqe->res and cqe->flags.
+  virtual void completed(int result, uint32_t flags) = 0;
+
+ protected:
+  ~RingOperation() = default;
+};
+
+// Something that gathers work during an iteration and hands it on once at its end.
+class Flushable {
+ public:
+  virtual void flush() = 0;
+
+ protected:
+  ~Flushable() = default;
+
+ private:
+  friend class Worker;
+  bool queued_ = false;
+};
+
+class Worker final : public Scheduler {
+ public:
+  static Result<std::unique_ptr<Worker>> create(const WorkerSettings& settings);
+  ~Worker() override;
+
+  // --- from any thread ---
+  // Runs `message` on the worker, in order of posting. Never blocks for longer than it takes to
+  // append to a queue. Messages still queued when the worker is destroyed are destroyed unrun.
+  void post(std::function<void()> message);
+  // Makes run() return after the present iteration.
+  void stop();
+
+  // --- on the worker's thread only ---
+  void run();
+  // Until `done()` holds or `timeout_ns` has passed; true when done. For tests and in-process tools.
+  bool run_until(const std::function<bool()>& done, uint64_t timeout_ns);
+
+  uint64_t now_ns() const override;
+  void arm(Timer& timer, uint64_t at_ns) override { timers_.arm(timer, at_ns); }
+  void disarm(Timer& timer) override { timers_.disarm(timer); }
+
+  BufferPool& buffers() { return buffers_; }
+
+  // A free submission entry, with `operation` as its target; submitted at the end of the iteration.
+  io_uring_sqe* prepare(RingOperation& operation);
+  // Asks the kernel to cancel `operation`; its completion still comes (-ECANCELED, or its result).
+  void cancel(RingOperation& operation);
+  // Calls flushable.flush() once at the end of this iteration, before submission.
+  void flush_later(Flushable& flushable);
+  void forget(Flushable& flushable);
+
+ private:
+  explicit Worker(const WorkerSettings& settings);
+  Result<void> open();
+  bool turn();
+  unsigned reap();
+  unsigned take_messages();
+  void flush();
+  void submit_and_wait(uint64_t until_ns);
+
+  struct Wakeup final : RingOperation {
+    explicit Wakeup(Worker& worker) : worker(worker) {}
+    void completed(int result, uint32_t flags) override;
+    void listen();
+    Worker& worker;
+    uint64_t count = 0;
+  };
+  struct Ignore final : RingOperation {
+    void completed(int, uint32_t) override {}
+  };
+
+  WorkerSettings settings_;
+  io_uring ring_{};
+  bool ring_open_ = false;
+  FileDescriptor wakeup_fd_;
+  Wakeup wakeup_{*this};
+  Ignore ignore_;
+  TimerQueue timers_;
+  BufferPool buffers_;
+  std::vector<Flushable*> flushables_;
+  std::vector<Flushable*> flushing_;
+  uint64_t busy_at_ns_ = 0;
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> asleep_{false};
+  std::mutex messages_mutex_;  // control's side only; the worker takes the queue by a swap
+  std::vector<std::function<void()>> messages_;
+  std::vector<std::function<void()>> taken_;
+  std::atomic<bool> messages_waiting_{false};
+};
+
+}  // namespace farport
