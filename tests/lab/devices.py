@@ -1,0 +1,279 @@
+"""USB devices of the guests as scenarios handle them: made, found in /sys, read, written, taken away."""
+
+import contextlib
+import hashlib
+import os
+import random
+import shlex
+
+from guest import LabError, wait_until
+
+ENUMERATE_S = 30  # plugged to usable: a second in a healthy guest
+DISK_MB = 32
+
+
+def usb_port(guest, serial, limit_s=ENUMERATE_S):
+    """Bus id (such as 3-1) of the device with that serial number, as soon as the kernel shows it."""
+    found = wait_until(f"USB device {serial} in {guest.name}", limit_s, lambda: guest.try_run(
+        f'for f in /sys/bus/usb/devices/*/serial; do [ "$(cat $f 2>/dev/null)" = {shlex.quote(serial)} ] && '
+        'basename $(dirname $f); done; true').output.split())
+    return found[0]
+
+
+def has_usb_device(guest, serial):
+    return serial in guest.run("cat /sys/bus/usb/devices/*/serial 2>/dev/null; true").split()
+
+
+def wait_usb_device_gone(guest, serial, limit_s=ENUMERATE_S):
+    wait_until(f"USB device {serial} gone from {guest.name}", limit_s, lambda: not has_usb_device(guest, serial))
+
+
+def block_device(guest, serial, limit_s=ENUMERATE_S):
+    """Path such as /dev/sda of the disk in the USB device with that serial number, ready to read."""
+    port = usb_port(guest, serial, limit_s)
+    name = wait_until(f"disk of {serial} in {guest.name}", limit_s, lambda: guest.try_run(
+        f"for d in /sys/bus/usb/devices/{port}/{port}:*/host*/target*/*/block/*; do "
+        "[ -b /dev/$(basename $d) ] && [ $(cat $d/size) -gt 0 ] && basename $d; done; true").output.split())
+    return f"/dev/{name[0]}"
+
+
+def driver_of(guest, port):
+    """Kernel driver of the device's first interface, or an empty string."""
+    return guest.run(f"basename $(readlink /sys/bus/usb/devices/{port}/{port}:1.0/driver) 2>/dev/null; true")
+
+
+# Disks
+
+class GadgetDisk:
+    """A configfs mass-storage gadget on dummy_hcd: the kernel of the guest plays the disk, in a RAM file."""
+
+    def __init__(self, guest, name, serial, size_mb, udc):
+        self.guest, self.name, self.serial, self.size_mb, self.udc = guest, name, serial, size_mb, udc
+        self.file = f"/run/lab/{name}.img"
+
+    def make(self):
+        self.guest.run(f"dd if=/dev/urandom of={self.file} bs=1M count={self.size_mb} 2>/dev/null")
+        self.guest.run(f"sh /lab/gadget disk {self.name} {self.udc} {self.serial} {self.file}")
+        self.port = usb_port(self.guest, self.serial)
+        block_device(self.guest, self.serial)  # its own kernel has it first, as on any host
+        return self
+
+    def checksum(self):
+        return self.guest.run(f"sha256sum {self.file}", limit_s=120).split()[0]
+
+    def unplug(self):
+        self.guest.run(f"sh /lab/gadget unplug {self.name}")
+
+    def plug(self):
+        self.guest.run(f"sh /lab/gadget plug {self.name} {self.udc}")
+
+    def remove(self):
+        self.guest.run(f"sh /lab/gadget remove {self.name}; rm -f {self.file}")
+
+
+class QemuDisk:
+    """QEMU's own usb-storage on its xHCI, in a file of the machine that runs the lab."""
+
+    def __init__(self, guest, folder, serial, size_mb, driver="usb-storage"):
+        self.guest, self.serial, self.size_mb, self.driver = guest, serial, size_mb, driver
+        self.file = os.path.join(folder, f"{guest.name}-{serial}.img")
+
+    def make(self):
+        with open(self.file, "wb") as file:
+            file.write(random.Random(self.serial).randbytes(self.size_mb << 20))
+        self.plug()
+        block_device(self.guest, self.serial)
+        return self
+
+    def plug(self):
+        self.identity = self.guest.plug_disk(self.file, self.serial, self.driver)
+        self.port = usb_port(self.guest, self.serial)
+
+    def checksum(self):
+        with open(self.file, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def unplug(self):
+        self.guest.unplug(self.identity)
+        self.identity = None
+
+    def remove(self):
+        if self.identity:
+            self.unplug()
+        os.unlink(self.file)
+
+
+@contextlib.contextmanager
+def _present(device):
+    """The device, made; taken away at the end. A failure of the scenario is not hidden by one of the removal."""
+    try:
+        yield device.make()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            device.remove()
+        raise
+    device.remove()
+
+
+def gadget_disk(guest, name="disk", serial="LABDISK01", size_mb=DISK_MB, udc=0):
+    return _present(GadgetDisk(guest, name, serial, size_mb, udc))
+
+
+def qemu_disk(guest, folder, serial="LABQEMU01", size_mb=DISK_MB):
+    return _present(QemuDisk(guest, folder, serial, size_mb))
+
+
+def check_whole_disk(consumer, disk, path, what):
+    """Reads all of the disk through `path` in the consumer, then writes all of it, comparing checksums."""
+    size = int(consumer.run(f"blockdev --getsize64 {path}"))
+    if size != disk.size_mb << 20:
+        raise LabError(f"{what}: {path} has {size} bytes, the disk {disk.size_mb << 20}")
+    truth = disk.checksum()
+    read = consumer.run(f"sha256sum {path}", limit_s=180).split()[0]
+    if read != truth:
+        raise LabError(f"{what}: a read of the whole disk gives {read}, the disk holds {truth}")
+    written = consumer.run(f"dd if=/dev/urandom of=/run/lab/new bs=1M count={disk.size_mb} 2>/dev/null && "
+                           f"dd if=/run/lab/new of={path} bs=1M conv=fsync 2>/dev/null && "
+                           "sha256sum /run/lab/new && rm /run/lab/new", limit_s=180).split()[0]
+    truth = disk.checksum()
+    if written != truth:
+        raise LabError(f"{what}: after a write of the whole disk it holds {truth}, written was {written}")
+
+
+class Reader:
+    """Reads a disk over and over in the background, past the cache, until it meets an error."""
+
+    def __init__(self, guest, path):
+        self.guest, self.path, self.name = guest, path, os.path.basename(path)
+        self.command = guest.start(
+            f"while dd if={path} of=/dev/null bs=64k iflag=direct 2>/run/lab/reader; do :; done; cat /run/lab/reader",
+            limit_s=300)
+        start = self.sectors()
+        # About 2 MiB in: the transfers of a read are in flight whenever the device now goes.
+        wait_until(f"reading {path} in {guest.name}", 60, lambda: self.sectors() > start + 4096)
+
+    def sectors(self):
+        words = self.guest.try_run(f"cat /sys/block/{self.name}/stat").output.split()
+        return int(words[2]) if len(words) > 2 else 0
+
+    def wait_error(self, limit_s, what):
+        """The read must end with an error: it may not hang, nor go on as if nothing had happened."""
+        try:
+            said = self.command.wait(limit_s).output
+        except LabError:
+            self.command.kill()
+            raise LabError(f"{what}: the reader of {self.path} got no error within {limit_s} s") from None
+        if "error" not in said.lower() and "no such" not in said.lower():
+            raise LabError(f"{what}: the reader of {self.path} ended without an I/O error: {said.strip()}")
+
+
+# Serial ports
+
+class GadgetSerial:
+    """An ACM gadget on dummy_hcd: `port` is the host's side (ttyACM*), `far_end` the device's (ttyGS*)."""
+
+    def __init__(self, guest, name, serial, udc):
+        self.guest, self.name, self.serial, self.udc = guest, name, serial, udc
+
+    def make(self):
+        self.guest.run(f"sh /lab/gadget acm {self.name} {self.udc} {self.serial}")
+        port = usb_port(self.guest, self.serial)
+        found = wait_until(f"serial port of {self.serial}", ENUMERATE_S, lambda: self.guest.try_run(
+            f"ls /sys/bus/usb/devices/{port}/{port}:*/tty").output.split())
+        self.port = f"/dev/{found[0]}"
+        number = self.guest.run(f"cat /sys/kernel/config/usb_gadget/{self.name}/functions/acm.0/port_num")
+        self.far_end = f"/dev/ttyGS{number}"
+        return self
+
+    def unplug(self):
+        self.guest.run(f"sh /lab/gadget unplug {self.name}")
+
+    def remove(self):
+        self.guest.run(f"sh /lab/gadget remove {self.name}")
+
+
+def gadget_serial(guest, name="acm", serial="LABACM01", udc=1):
+    return _present(GadgetSerial(guest, name, serial, udc))
+
+
+class QemuSerial:
+    """QEMU's usb-serial (an FTDI adapter): /dev/ttyUSB* in the guest, guest.serial on this side."""
+
+    def __init__(self, guest, serial):
+        self.guest, self.serial = guest, serial
+
+    def make(self):
+        before = set(self.guest.run("ls /dev").split())
+        self.identity = self.guest.plug("usb-serial", chardev="serial", serial=self.serial, **{"always-plugged": True})
+        found = wait_until(f"ttyUSB in {self.guest.name}", ENUMERATE_S, lambda: [
+            name for name in set(self.guest.run("ls /dev").split()) - before if name.startswith("ttyUSB")])
+        self.port = f"/dev/{found[0]}"
+        return self
+
+    def remove(self):
+        self.guest.unplug(self.identity)
+
+
+def qemu_serial(guest, serial="LABFTDI01"):
+    return _present(QemuSerial(guest, serial))
+
+
+class Tty:
+    """A serial port held open in a guest by guest/tty.cpp, whose commands these are."""
+
+    def __init__(self, guest, path, inspect=False):
+        self.guest, self.path = guest, path
+        self.command = guest.start(f"exec /lab/tty {shlex.quote(path)} {'inspect' if inspect else ''}", limit_s=600)
+        self._answer("open")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(LabError):
+            self.command.close_input()
+            self.command.wait(15)
+
+    def ask(self, line, limit_s=30):
+        self.command.write(line.encode() + b"\n")
+        return self._answer(line, limit_s)
+
+    def _answer(self, line, limit_s=30):
+        verdict, _, answer = self.command.read(b"\n", limit_s).decode().strip().partition(" ")
+        if verdict != "ok":
+            raise LabError(f"{self.guest.name}: {self.path}: {line}: {answer}")
+        return answer
+
+    def set(self, baud_and_frame):
+        self.ask(f"set {baud_and_frame}")
+
+    def show(self):
+        return self.ask("show")
+
+    def lines(self):
+        return set(self.ask("lines").split())
+
+    def raise_lines(self, *names):
+        self.ask("raise " + " ".join(names))
+
+    def drop_lines(self, *names):
+        self.ask("drop " + " ".join(names))
+
+    def send_break(self, ms):
+        self.ask(f"break {ms}")
+
+    def send(self, data):
+        for start in range(0, len(data), 2048):
+            self.ask("send " + data[start:start + 2048].hex())
+
+    def receive(self, count, limit_s=15):
+        return bytes.fromhex(self.ask(f"receive {count} {int(limit_s * 1000)}", limit_s + 15))
+
+
+def check_bytes(sender, receiver, data, what):
+    """Every byte, in order, nothing more. Senders and receivers are Tty, or have send() and receive()."""
+    sender.send(data)
+    got = receiver.receive(len(data), 30)
+    if got != data:
+        same = next((i for i, (x, y) in enumerate(zip(got, data)) if x != y), min(len(got), len(data)))
+        raise LabError(f"{what}: {len(got)} of {len(data)} bytes came, the first {same} as sent")

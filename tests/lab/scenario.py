@@ -1,0 +1,26 @@
+"""The list of scenarios: a function becomes one by the decorator, in the order of its module."""
+
+SCENARIOS = []
+
+
+class Skip(Exception):
+    """Raised by a scenario that this machine or build cannot run; the message says what is missing."""
+
+
+class Scenario:
+    def __init__(self, function, short, needs_farport):
+        self.name, self.run, self.short, self.needs_farport = function.__name__, function, short, needs_farport
+        self.summary = (function.__doc__ or "").strip().splitlines()[0]
+
+
+def scenario(short=False, needs_farport=True):
+    """Registers a function of one argument, the Lab (see `lab`). It passes by returning.
+
+    short: part of `--short`, which must stay under five minutes as a whole.
+    """
+
+    def register(function):
+        SCENARIOS.append(Scenario(function, short, needs_farport))
+        return function
+
+    return register
