@@ -6,9 +6,9 @@
 //   ------------------------------+----------------+---------------------+---------------------------
 //   allocated by a driver end     | the driver end | the driver end      | DriverPort::release
 //   submitted, being sent         | nobody         | session, link       | -
-//   at the device end, receiving  | link (place()) | nobody              | the channel, if it closes
-//   in service                    | the device     | the device          | -
-//   completed, being sent back    | nobody         | session, link       | the channel, when the last
+//   at the device end, receiving  | link (place()) | nobody              | the channel, if it
+//   closes in service                    | the device     | the device          | - completed,
+//   being sent back    | nobody         | session, link       | the channel, when the last
 //                                 |                |                     | frame is acknowledged
 //   back at the driver end        | the driver end | the driver end      | DriverPort::release
 //

@@ -1,12 +1,12 @@
-// A channel whose device and consumer are on the same host and worker: no session, no link, no copy.
-// The usbip server, a local attachment, a VM that has moved to its device, and tests use it.
+// A channel whose device and consumer are on the same host and worker: no session, no link, no
+// copy. The usbip server, a local attachment, a VM that has moved to its device, and tests use it.
 #pragma once
 
 #include <memory>
-#include <string>
-#include <vector>
 
+#include "dataplane/busy_clock.h"
 #include "dataplane/meter.h"
+#include "dataplane/transfer_table.h"
 #include "dataplane/worker.h"
 #include "devices/device.h"
 #include "drivers/driver.h"
@@ -61,10 +61,9 @@ class LocalChannel final : public DriverPort, private DeviceEvents {
     LocalChannel& channel;
   };
   void deliver();
-  void finish();
-  void stop_driver();
+  void begin_stop(Error why);
 
-  enum class State : uint8_t { idle, open, stopping_driver, stopping_device, closed };
+  enum class State : uint8_t { idle, open, stopping_driver, stopping_device, stopped, closed };
 
   Worker& worker_;
   std::unique_ptr<Device> device_;
@@ -74,14 +73,10 @@ class LocalChannel final : public DriverPort, private DeviceEvents {
   Deliver deliver_{*this};
   State state_ = State::idle;
   Error why_;
-  std::vector<std::unique_ptr<Transfer>> transfers_;  // all ever made; grows to the most in use
-  Transfer* free_ = nullptr;
+  TransferTable transfers_;
   Transfer* completed_head_ = nullptr;
   Transfer* completed_tail_ = nullptr;
-  uint32_t in_use_ = 0;
-  uint32_t in_service_ = 0;       // control and bulk transfers at the device
-  uint64_t busy_ns_ = 0;          // cumulative time with in_service_ > 0
-  uint64_t busy_since_ns_ = 0;
+  BusyClock busy_;
   bool device_gone_ = false;
 };
 

@@ -7,10 +7,19 @@
 //              bus's nominal rate (DESIGN.md, Measuring)
 //
 // Interrupt, isochronous and resting serial transfers wait for data that the device has not made
-// yet: for them the device is the limit, and their demand is what they achieve. So the device's busy
-// time counts control and bulk transfers only, and demand is
+// yet: for them the device is the limit, and their demand is what they achieve. So the device's
+// busy time counts control and bulk transfers only, and demand is
 //
-//   periodic bytes / window  +  other bytes / busy time in the window.
+//   periodic bytes / window  +  other bytes / busy time in the window,
+//
+// never less than achieved. When bytes moved in no measurable busy time, it is the nominal rate, or
+// what was achieved if none is known. It is always a finite number.
+//
+// A window is cut into slices of 100 ms. One that ends now is the slice being filled, as far as it
+// has come, and the full slices before it: the 1 s window covers 1.0 to 1.1 s, and its sums are
+// divided by exactly that. Until the meter has run so long, they are divided by the time it has
+// run, but by no less than one slice, so that the first transfer is no burst of gigabytes per
+// second.
 //
 // Only durations are compared: the two ends need no common clock. Not thread-safe: one worker.
 #pragma once
@@ -24,19 +33,22 @@
 namespace farport {
 
 // One completed transfer, as the near end of a channel saw it.
+//
+// `busy_ns` comes from the device end. It may fall back to 0 when that end restarts, and a report
+// that was overtaken by another may be older than what was seen; the meter tells the two apart.
 struct MeterSample {
   uint64_t now_ns = 0;
-  uint64_t bytes = 0;          // payload moved, either direction
+  uint64_t bytes = 0;  // payload moved, either direction
   TransferType type = TransferType::bulk;
   TransferStatus status = TransferStatus::ok;
   uint64_t round_trip_ns = 0;  // submit to completion at the driver end
   uint64_t service_ns = 0;     // of which at the device
-  uint64_t busy_ns = 0;        // cumulative: time the device had a control or bulk transfer in service
+  uint64_t busy_ns = 0;  // cumulative: time the device had a control or bulk transfer in service
 };
 
 struct MeterWindow {
-  uint64_t window_ns = 0;      // the nominal length: 1, 10 or 60 s
-  bool full = false;           // the meter has run for at least that long
+  uint64_t window_ns = 0;  // the nominal length: 1, 10 or 60 s
+  bool full = false;       // the meter has run for at least that long
   double achieved_bytes_s = 0;
   double demand_bytes_s = 0;
   double transfers_s = 0;
@@ -47,8 +59,9 @@ struct MeterSnapshot {
   uint64_t nominal_bytes_s = 0;        // 0: unknown
   uint64_t bytes = 0, transfers = 0;   // since the channel opened
   uint64_t in_flight = 0;
+  // Each transfer that did not end well counts in one of the three.
   uint64_t errors = 0, cancellations = 0, stalls = 0;
-  uint64_t retransmissions = 0, resumes = 0;
+  uint64_t retransmissions = 0, resumes = 0;  // filled by whoever has a session
 };
 
 class Meter {
@@ -61,7 +74,8 @@ class Meter {
   // The windows end at `now_ns`.
   MeterSnapshot snapshot(uint64_t now_ns) const;
 
-  // Latencies in nanoseconds: round trip, at the device, and the difference.
+  // Latencies in nanoseconds: round trip, at the device, and the difference. Of transfers that the
+  // device ended; how long a cancelled one waited was the consumer's choice.
   const Histogram& total() const { return total_; }
   const Histogram& service() const { return service_; }
   const Histogram& channel() const { return channel_; }
@@ -69,7 +83,8 @@ class Meter {
  private:
   // Sums per slice of time, in a ring that covers the longest window.
   struct Slice {
-    uint64_t number = ~uint64_t{0};  // slice index since the clock's zero; stale when not the one asked for
+    uint64_t number =
+        ~uint64_t{0};  // slice index since the clock's zero; stale when not the one asked for
     uint64_t periodic_bytes = 0;
     uint64_t other_bytes = 0;
     uint64_t busy_ns = 0;
@@ -78,10 +93,15 @@ class Meter {
   static constexpr uint64_t slice_ns = 100'000'000;  // 100 ms
   static constexpr uint32_t slice_count = 601;       // 60 s and the one being filled
   Slice& slice_at(uint64_t now_ns);
+  uint64_t busy_since_last(const MeterSample& sample);
+  void count_status(TransferStatus status);
+  MeterWindow window_at(uint64_t now_ns, uint64_t window_ns) const;
 
   uint64_t nominal_bytes_s_;
   uint64_t opened_ns_;
+  uint64_t latest_ns_;  // of the samples: time does not run backwards here
   uint64_t busy_seen_ns_ = 0;
+  uint64_t busy_seen_at_ns_;
   uint64_t bytes_ = 0, transfers_ = 0, in_flight_ = 0, errors_ = 0, cancellations_ = 0, stalls_ = 0;
   std::array<Slice, slice_count> slices_{};
   Histogram total_, service_, channel_;

@@ -35,7 +35,8 @@ void TimerQueue::disarm(Timer& timer) {
 int TimerQueue::fire(uint64_t now_ns) {
   const uint64_t armed_before = order_;
   int fired = 0;
-  while (!heap_.empty() && heap_.front()->at_ns_ <= now_ns && heap_.front()->order_ < armed_before) {
+  while (!heap_.empty() && heap_.front()->at_ns_ <= now_ns &&
+         heap_.front()->order_ < armed_before) {
     Timer* timer = heap_.front();
     disarm(*timer);
     timer->callback_(timer->context_);

@@ -20,23 +20,29 @@
 namespace farport {
 
 // bmAttributes of an endpoint descriptor (USB 2.0, table 9-13), and runs of serial bytes.
-enum class TransferType : uint8_t { control = 0, isochronous = 1, bulk = 2, interrupt = 3, serial = 4 };
+enum class TransferType : uint8_t {
+  control = 0,
+  isochronous = 1,
+  bulk = 2,
+  interrupt = 3,
+  serial = 4
+};
 
 // How a transfer ended. On the wire as this number; drivers map it to their own (Linux errno for
 // USB/IP: see each).
 enum class TransferStatus : uint8_t {
   ok = 0,
-  stall = 1,        // endpoint halted or request refused (-EPIPE)
-  cancelled = 2,    // by request of the driver end (-ECONNRESET)
-  unplugged = 3,    // the device is gone (-ENODEV / -ESHUTDOWN)
-  timed_out = 4,    // (-ETIMEDOUT)
-  overflow = 5,     // the device sent more than was asked (-EOVERFLOW)
-  short_read = 6,   // less than asked, and short_not_ok was set (-EREMOTEIO)
-  protocol = 7,     // CRC, bit stuffing, no response (-EPROTO)
-  late = 8,         // isochronous deadline missed (-EXDEV)
-  invalid = 9,      // the request itself is bad: unknown endpoint, past a limit (-EINVAL)
-  no_memory = 10,   // (-ENOMEM)
-  link_lost = 11,   // the session ended with the transfer in flight (-ESHUTDOWN)
+  stall = 1,       // endpoint halted or request refused (-EPIPE)
+  cancelled = 2,   // by request of the driver end (-ECONNRESET)
+  unplugged = 3,   // the device is gone (-ENODEV / -ESHUTDOWN)
+  timed_out = 4,   // (-ETIMEDOUT)
+  overflow = 5,    // the device sent more than was asked (-EOVERFLOW)
+  short_read = 6,  // less than asked, and short_not_ok was set (-EREMOTEIO)
+  protocol = 7,    // CRC, bit stuffing, no response (-EPROTO)
+  late = 8,        // isochronous deadline missed (-EXDEV)
+  invalid = 9,     // the request itself is bad: unknown endpoint, past a limit (-EINVAL)
+  no_memory = 10,  // (-ENOMEM)
+  link_lost = 11,  // the session ended with the transfer in flight (-ESHUTDOWN)
 };
 std::string_view transfer_status_name(TransferStatus status);
 
@@ -60,17 +66,19 @@ struct Transfer {
 
   // --- the request: set by the driver end before submit, read by the device end ---
   TransferType type = TransferType::control;
-  uint8_t endpoint = 0;  // bEndpointAddress: number, and 0x80 for IN. Control: 0x80 when setup says IN
-  uint8_t flags = 0;     // transfer_flags
+  uint8_t endpoint =
+      0;              // bEndpointAddress: number, and 0x80 for IN. Control: 0x80 when setup says IN
+  uint8_t flags = 0;  // transfer_flags
   uint16_t packet_count = 0;
-  uint32_t length = 0;       // data bytes: to send (OUT) or at most to receive (IN)
-  uint32_t start_frame = 0;  // isochronous, unless iso_asap
-  uint32_t interval = 0;     // isochronous and interrupt, as bInterval counts for the speed
+  uint32_t length = 0;             // data bytes: to send (OUT) or at most to receive (IN)
+  uint32_t start_frame = 0;        // isochronous, unless iso_asap
+  uint32_t interval = 0;           // isochronous and interrupt, as bInterval counts for the speed
   std::array<uint8_t, 8> setup{};  // control: the setup packet (USB 2.0, 9.3)
 
   // --- the result: set by the device end before it reports completion ---
   TransferStatus status = TransferStatus::ok;
-  uint32_t actual = 0;  // data bytes moved. Isochronous IN data is packed back to back on completion
+  uint32_t actual =
+      0;  // data bytes moved. Isochronous IN data is packed back to back on completion
   uint32_t error_count = 0;
 
   // --- memory ---
@@ -89,23 +97,23 @@ struct Transfer {
   std::byte* setup_space() const { return buffer.data() + headroom_bytes - 8; }
 
   // --- whoever holds the transfer keeps what it likes here ---
-  void* driver_context = nullptr;   // of the driver end
-  uint64_t driver_cookie = 0;       // of the driver end (a sequence number, say)
-  void* device_context = nullptr;   // of the device end, valid from submit to completion
+  void* driver_context = nullptr;  // of the driver end
+  uint64_t driver_cookie = 0;      // of the driver end (a sequence number, say)
+  void* device_context = nullptr;  // of the device end, valid from submit to completion
   uint64_t device_cookie = 0;
   Transfer* device_next = nullptr;  // lets a device end queue transfers without allocating
 
   // --- of the channel: nobody else touches these ---
   struct {
-    Transfer* next = nullptr;      // send queue of the channel
-    uint32_t slot = 0;             // index in the channel's table; low 16 bits of the id
-    uint32_t id = 0;               // generation << 16 | slot
-    uint32_t stream_bytes = 0;     // table and data bytes that cross the network in this direction
-    uint32_t stream_done = 0;      // of which sent (sender) or received (receiver)
+    Transfer* next = nullptr;   // send queue of the channel
+    uint32_t slot = 0;          // index in the channel's table; low 16 bits of the id
+    uint32_t id = 0;            // generation << 16 | slot
+    uint32_t stream_bytes = 0;  // table and data bytes that cross the network in this direction
+    uint32_t stream_done = 0;   // of which sent (sender) or received (receiver)
     uint32_t frames_unacknowledged = 0;
     uint32_t credit_bytes = 0;
-    uint64_t submitted_ns = 0;     // driver end: submit; device end: handed to the device
-    uint64_t service_ns = 0;       // as measured or as reported
+    uint64_t submitted_ns = 0;  // driver end: submit; device end: handed to the device
+    uint64_t service_ns = 0;    // as measured or as reported
     uint8_t state = 0;
     bool cancel_requested = false;
   } channel;

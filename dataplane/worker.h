@@ -2,8 +2,8 @@
 // and must not block; whatever must block (libusb_open, a device reset, name lookup) runs elsewhere
 // and comes back by post().
 //
-// run() reads as the life of a worker: reap completions (which receive, deliver, and run device
-// completions), take messages from control, fire timers, flush once, then sleep or spin.
+// turn() (worker.cc) reads as the life of a worker: reap completions (which receive, deliver, and
+// run device completions), take messages from control, fire timers, flush once, then sleep or spin.
 #pragma once
 
 #include <liburing.h>
@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "dataplane/buffer.h"
@@ -24,7 +25,7 @@
 namespace farport {
 
 struct WorkerSettings {
-  uint32_t spin_us = 0;                    // keep polling this long after the last event, then sleep
+  uint32_t spin_us = 0;  // keep polling this long after the last event, then sleep
   uint64_t buffer_bytes_max = 1ull << 30;  // bound of all transfers' memory on this worker
   unsigned ring_entries = 1024;
 };
@@ -67,7 +68,8 @@ class Worker final : public Scheduler {
 
   // --- on the worker's thread only ---
   void run();
-  // Until `done()` holds or `timeout_ns` has passed; true when done. For tests and in-process tools.
+  // Until `done()` holds or `timeout_ns` has passed; true when done. For tests and in-process
+  // tools.
   bool run_until(const std::function<bool()>& done, uint64_t timeout_ns);
 
   uint64_t now_ns() const override;
@@ -87,11 +89,17 @@ class Worker final : public Scheduler {
  private:
   explicit Worker(const WorkerSettings& settings);
   Result<void> open();
-  bool turn();
+  void enable();
+  void drain();
+  void wake();
+  void turn(uint64_t until_ns);
   unsigned reap();
   unsigned take_messages();
+  int fire_timers();
   void flush();
-  void submit_and_wait(uint64_t until_ns);
+  bool spinning(unsigned events);
+  void submit();
+  void submit_and_sleep(uint64_t until_ns);
 
   struct Wakeup final : RingOperation {
     explicit Wakeup(Worker& worker) : worker(worker) {}
@@ -99,6 +107,7 @@ class Worker final : public Scheduler {
     void listen();
     Worker& worker;
     uint64_t count = 0;
+    bool listening = false;
   };
   struct Ignore final : RingOperation {
     void completed(int, uint32_t) override {}
@@ -107,6 +116,8 @@ class Worker final : public Scheduler {
   WorkerSettings settings_;
   io_uring ring_{};
   bool ring_open_ = false;
+  bool enabled_ = false;
+  uint64_t operations_ = 0;  // prepared, last completion still to come
   FileDescriptor wakeup_fd_;
   Wakeup wakeup_{*this};
   Ignore ignore_;

@@ -5,9 +5,9 @@
 // start() on, it lives on one worker, and everything here is called there. The destructor runs on
 // the worker too, after device_stopped().
 //
-// Life: start() -> submit()/cancel() ... -> stop() -> device_stopped(). Unplugging is reported once, by
-// unplugged(), after which submit() completes every transfer with TransferStatus::unplugged; stop()
-// is still called and answered.
+// Life: start() -> submit()/cancel() ... -> stop() -> device_stopped(). Unplugging is reported
+// once, by unplugged(), after which submit() completes every transfer with
+// TransferStatus::unplugged; stop() is still called and answered.
 #pragma once
 
 #include <string_view>
@@ -23,9 +23,9 @@ class Worker;
 // What a device reports to whoever uses it.
 class DeviceEvents {
  public:
-  // The transfer is done: status, actual, error_count (and the packet table) are set. Called exactly
-  // once for each submit(), also for cancelled ones; it may be called from inside submit() or
-  // cancel(). The transfer and its memory no longer belong to the device.
+  // The transfer is done: status, actual, error_count (and the packet table) are set. Called
+  // exactly once for each submit(), also for cancelled ones; it may be called from inside submit()
+  // or cancel(). The transfer and its memory no longer belong to the device.
   virtual void completed(Transfer& transfer) = 0;
   // The device is gone. Transfers in flight are completed (as unplugged) before or after.
   virtual void unplugged(std::string_view reason) = 0;
@@ -46,8 +46,8 @@ class Device {
   virtual void start(Worker& worker, DeviceEvents& events) = 0;
 
   // Carries out a transfer. Its memory belongs to the device until completed(). Transfers to one
-  // endpoint are carried out in the order of their submission; any number may be in flight. What the
-  // consumer may not or cannot do (an unknown endpoint) completes as invalid or stall.
+  // endpoint are carried out in the order of their submission; any number may be in flight. What
+  // the consumer may not or cannot do (an unknown endpoint) completes as invalid or stall.
   virtual void submit(Transfer& transfer) = 0;
 
   // Asks for an early end of a submitted transfer. It still completes once: as cancelled, with

@@ -30,9 +30,10 @@ struct DeviceInfo {
   std::string port_path;  // "1-2.3"
   uint8_t bus = 0;
   uint8_t address = 0;
-  std::vector<uint8_t> device_descriptor;            // 18 bytes (USB 2.0, 9.6.1)
-  std::vector<std::vector<uint8_t>> configurations;  // full descriptors, as GET_DESCRIPTOR gives them
-  uint8_t configuration_value = 0;                   // active; 0 when unconfigured
+  std::vector<uint8_t> device_descriptor;  // 18 bytes (USB 2.0, 9.6.1)
+  std::vector<std::vector<uint8_t>>
+      configurations;               // full descriptors, as GET_DESCRIPTOR gives them
+  uint8_t configuration_value = 0;  // active; 0 when unconfigured
 
   // Serial only: the node or symlink opened, "/dev/ttyUSB0".
   std::string path;

@@ -23,12 +23,12 @@ class DeviceProvider {
   // "usb", "serial", "usbip", "emulated": for messages.
   virtual std::string_view name() const = 0;
 
-  // All devices there are now, those in use included. A device that cannot be read (permission, say)
-  // is listed with what is known of it.
+  // All devices there are now, those in use included. A device that cannot be read (permission,
+  // say) is listed with what is known of it.
   virtual Result<std::vector<DeviceInfo>> list() = 0;
 
-  // Opens by DeviceInfo::name. not_found, busy (held by someone else), denied (says which permission
-  // is missing). Does not disturb the device's present user until it succeeds.
+  // Opens by DeviceInfo::name. not_found, busy (held by someone else), denied (says which
+  // permission is missing). Does not disturb the device's present user until it succeeds.
   virtual Result<std::unique_ptr<Device>> open(const std::string& name) = 0;
 
   // `changed` is called, from any thread, whenever list() would answer differently: a plug or an

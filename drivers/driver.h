@@ -5,9 +5,9 @@
 // done in the maker, off the worker); from start() on, everything here runs on one worker, the
 // destructor too.
 //
-// Life: start() -> transfers ... -> stop() -> driver_stopped(). When the consumer leaves by itself (kernel
-// port detached, client closed for good), the driver says port.consumer_left(), and is then stopped.
-// When the device goes, it is told unplugged() and then stopped.
+// Life: start() -> transfers ... -> stop() -> driver_stopped(). When the consumer leaves by itself
+// (kernel port detached, client closed for good), the driver says port.consumer_left(), and is then
+// stopped. When the device goes, it is told unplugged() and then stopped.
 #pragma once
 
 #include <string>
@@ -30,7 +30,8 @@ class DriverPort {
   // fields are reset. nullptr past a limit (limits.h) or when the pool is exhausted: fail that one
   // request as no_memory (or stop reading from the consumer until one is released).
   virtual Transfer* allocate(uint32_t length, uint16_t packet_count = 0) = 0;
-  // Sends it on its way. It comes back by Driver::completed(), exactly once, never from inside here.
+  // Sends it on its way. It comes back by Driver::completed(), exactly once, never from inside
+  // here.
   virtual void submit(Transfer& transfer) = 0;
   // Asks for an early end; the transfer still comes back once.
   virtual void cancel(Transfer& transfer) = 0;
