@@ -9,6 +9,7 @@ Histogram::Bucket Histogram::bucket_at(size_t index) const {
 }
 
 uint64_t Histogram::percentile(double percent) const {
+  static_assert(bucket_count == index_of(value_ns_max) + 1);
   if (count_ == 0) return 0;
   if (!(percent > 0)) return min_ns_;
   if (percent >= 100) return max_ns_;

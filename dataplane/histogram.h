@@ -62,9 +62,12 @@ class Histogram {
   static constexpr unsigned half_bits = 5;           // 32 buckets to a power of two
   static constexpr uint64_t half = 1u << half_bits;  // and the first 64 values one by one
 
-  // Values with the top bit at 2^(half_bits + shift) lie in buckets 2^shift wide.
+  // Values whose top bit is bit half_bits + shift lie in buckets 2^shift wide.
+  static constexpr int shift_of(uint64_t value) {
+    return std::max(0, static_cast<int>(std::bit_width(value)) - 1 - static_cast<int>(half_bits));
+  }
   static constexpr size_t index_of(uint64_t value) {
-    const int shift = std::max(0, std::bit_width(value) - static_cast<int>(half_bits) - 1);
+    const int shift = shift_of(value);
     return (static_cast<size_t>(shift) << half_bits) + static_cast<size_t>(value >> shift);
   }
   static constexpr uint64_t low_of(size_t index) {
@@ -74,7 +77,8 @@ class Histogram {
   }
   Bucket bucket_at(size_t index) const;
 
-  static constexpr size_t bucket_count = index_of(value_ns_max) + 1;
+  // index_of(value_ns_max) + 1; a class cannot call its own constexpr functions this early.
+  static constexpr size_t bucket_count = 1205;
 
   std::array<uint64_t, bucket_count> counts_{};
   uint64_t count_ = 0;
