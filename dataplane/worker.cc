@@ -99,7 +99,7 @@ void Worker::turn(uint64_t until_ns) {
   unsigned events = reap();
   events += take_messages();
   events += static_cast<unsigned>(timers_.next_ns() == TimerQueue::never ? 0 : fire_timers());
-  flush();
+  flushables_.run();
   if (!flushables_.empty() || stopping_.load(std::memory_order_relaxed)) {
     submit();
   } else if (settings_.spin_us != 0 && spinning(events)) {
@@ -138,19 +138,6 @@ unsigned Worker::take_messages() {
 int Worker::fire_timers() {
   const uint64_t now = now_ns();
   return timers_.next_ns() <= now ? timers_.fire(now) : 0;
-}
-
-// One round only: what a flush sets off (a local device that completes at once, say) waits for the
-// next iteration, so that nothing starves completions and messages.
-void Worker::flush() {
-  flushing_.swap(flushables_);
-  for (Flushable*& flushable : flushing_) {
-    if (flushable == nullptr) continue;  // forgotten meanwhile
-    Flushable* target = std::exchange(flushable, nullptr);
-    target->queued_ = false;
-    target->flush();
-  }
-  flushing_.clear();
 }
 
 bool Worker::spinning(unsigned events) {
@@ -216,19 +203,6 @@ void Worker::cancel(RingOperation& operation) {
   io_uring_sqe* sqe = prepare(ignore_);
   io_uring_prep_cancel(sqe, &operation, 0);
   io_uring_sqe_set_data(sqe, &ignore_);
-}
-
-void Worker::flush_later(Flushable& flushable) {
-  if (flushable.queued_) return;
-  flushable.queued_ = true;
-  flushables_.push_back(&flushable);
-}
-
-void Worker::forget(Flushable& flushable) {
-  if (!flushable.queued_) return;
-  flushable.queued_ = false;
-  std::erase(flushables_, &flushable);
-  std::replace(flushing_.begin(), flushing_.end(), &flushable, static_cast<Flushable*>(nullptr));
 }
 
 void Worker::enable() {

@@ -19,7 +19,8 @@
 #include "dataplane/buffer.h"
 #include "dataplane/error.h"
 #include "dataplane/file_descriptor.h"
-#include "dataplane/scheduler.h"
+#include "dataplane/flush_queue.h"
+#include "dataplane/loop.h"
 #include "dataplane/timer_queue.h"
 
 namespace farport {
@@ -41,20 +42,7 @@ class RingOperation {
   ~RingOperation() = default;
 };
 
-// Something that gathers work during an iteration and hands it on once at its end.
-class Flushable {
- public:
-  virtual void flush() = 0;
-
- protected:
-  ~Flushable() = default;
-
- private:
-  friend class Worker;
-  bool queued_ = false;
-};
-
-class Worker final : public Scheduler {
+class Worker final : public Loop {
  public:
   static Result<std::unique_ptr<Worker>> create(const WorkerSettings& settings);
   ~Worker() override;
@@ -76,15 +64,14 @@ class Worker final : public Scheduler {
   void arm(Timer& timer, uint64_t at_ns) override { timers_.arm(timer, at_ns); }
   void disarm(Timer& timer) override { timers_.disarm(timer); }
 
-  BufferPool& buffers() { return buffers_; }
+  BufferPool& buffers() override { return buffers_; }
 
   // A free submission entry, with `operation` as its target; submitted at the end of the iteration.
   io_uring_sqe* prepare(RingOperation& operation);
   // Asks the kernel to cancel `operation`; its completion still comes (-ECANCELED, or its result).
   void cancel(RingOperation& operation);
-  // Calls flushable.flush() once at the end of this iteration, before submission.
-  void flush_later(Flushable& flushable);
-  void forget(Flushable& flushable);
+  void flush_later(Flushable& flushable) override { flushables_.add(flushable); }
+  void forget(Flushable& flushable) override { flushables_.forget(flushable); }
 
  private:
   explicit Worker(const WorkerSettings& settings);
@@ -96,7 +83,6 @@ class Worker final : public Scheduler {
   unsigned reap();
   unsigned take_messages();
   int fire_timers();
-  void flush();
   bool spinning(unsigned events);
   void submit();
   void submit_and_sleep(uint64_t until_ns);
@@ -123,8 +109,7 @@ class Worker final : public Scheduler {
   Ignore ignore_;
   TimerQueue timers_;
   BufferPool buffers_;
-  std::vector<Flushable*> flushables_;
-  std::vector<Flushable*> flushing_;
+  FlushQueue flushables_;
   uint64_t busy_at_ns_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> asleep_{false};
