@@ -5,11 +5,12 @@ import hashlib
 import os
 import random
 import shlex
+import time
 
 from guest import LabError, wait_until
 
 ENUMERATE_S = 30  # plugged to usable: a second in a healthy guest
-DISK_MB = 32
+DISK_MB = 16
 
 
 def usb_port(guest, serial, limit_s=ENUMERATE_S):
@@ -37,6 +38,16 @@ def block_device(guest, serial, limit_s=ENUMERATE_S):
     return f"/dev/{name[0]}"
 
 
+def tty_device(guest, serial, limit_s=ENUMERATE_S):
+    """Path such as /dev/ttyACM0 of the port in the USB device with that serial number."""
+    port = usb_port(guest, serial, limit_s)
+    # cdc_acm has tty/NAME below the interface, USB serial adapters NAME/tty/NAME.
+    found = wait_until(f"serial port of {serial} in {guest.name}", limit_s, lambda: guest.try_run(
+        f"for t in /sys/bus/usb/devices/{port}/{port}:*/tty/tty* /sys/bus/usb/devices/{port}/{port}:*/ttyUSB*; do "
+        "[ -c /dev/$(basename $t) ] && basename $t; done; true").output.split())
+    return f"/dev/{found[0]}"
+
+
 def driver_of(guest, port):
     """Kernel driver of the device's first interface, or an empty string."""
     return guest.run(f"basename $(readlink /sys/bus/usb/devices/{port}/{port}:1.0/driver) 2>/dev/null; true")
@@ -59,7 +70,7 @@ class GadgetDisk:
         return self
 
     def checksum(self):
-        return self.guest.run(f"sha256sum {self.file}", limit_s=120).split()[0]
+        return _checksum(self.guest, self.file)
 
     def unplug(self):
         self.guest.run(f"sh /lab/gadget unplug {self.name}")
@@ -124,20 +135,37 @@ def qemu_disk(guest, folder, serial="LABQEMU01", size_mb=DISK_MB):
 
 
 def check_whole_disk(consumer, disk, path, what):
-    """Reads all of the disk through `path` in the consumer, then writes all of it, comparing checksums."""
+    """Reads all of the disk through `path` in the consumer, then writes all of it, comparing checksums.
+
+    Returns the speeds, as a note for the scenario's line.
+    """
     size = int(consumer.run(f"blockdev --getsize64 {path}"))
     if size != disk.size_mb << 20:
         raise LabError(f"{what}: {path} has {size} bytes, the disk {disk.size_mb << 20}")
+    copy = "/run/lab/copy"
     truth = disk.checksum()
-    read = consumer.run(f"sha256sum {path}", limit_s=180).split()[0]
+    read_s = _timed(consumer, f"dd if={path} of={copy} bs=1M")
+    read = _checksum(consumer, copy)
     if read != truth:
         raise LabError(f"{what}: a read of the whole disk gives {read}, the disk holds {truth}")
-    written = consumer.run(f"dd if=/dev/urandom of=/run/lab/new bs=1M count={disk.size_mb} 2>/dev/null && "
-                           f"dd if=/run/lab/new of={path} bs=1M conv=fsync 2>/dev/null && "
-                           "sha256sum /run/lab/new && rm /run/lab/new", limit_s=180).split()[0]
-    truth = disk.checksum()
+    consumer.run(f"dd if=/dev/urandom of={copy} bs=1M count={disk.size_mb}")
+    write_s = _timed(consumer, f"dd if={copy} of={path} bs=1M conv=fsync")
+    written, truth = _checksum(consumer, copy), disk.checksum()
+    consumer.run(f"rm {copy}")
     if written != truth:
         raise LabError(f"{what}: after a write of the whole disk it holds {truth}, written was {written}")
+    megabytes = disk.size_mb * 1.048576
+    return f"read {megabytes / read_s:.1f} MB/s, write {megabytes / write_s:.1f} MB/s"
+
+
+def _timed(guest, command):
+    start = time.monotonic()
+    guest.run(command, limit_s=180)
+    return time.monotonic() - start
+
+
+def _checksum(guest, path):
+    return guest.run(f"sha256sum {path}").split()[0]
 
 
 class Reader:
@@ -177,16 +205,16 @@ class GadgetSerial:
 
     def make(self):
         self.guest.run(f"sh /lab/gadget acm {self.name} {self.udc} {self.serial}")
-        port = usb_port(self.guest, self.serial)
-        found = wait_until(f"serial port of {self.serial}", ENUMERATE_S, lambda: self.guest.try_run(
-            f"ls /sys/bus/usb/devices/{port}/{port}:*/tty").output.split())
-        self.port = f"/dev/{found[0]}"
+        self.port = tty_device(self.guest, self.serial)
         number = self.guest.run(f"cat /sys/kernel/config/usb_gadget/{self.name}/functions/acm.0/port_num")
         self.far_end = f"/dev/ttyGS{number}"
         return self
 
     def unplug(self):
         self.guest.run(f"sh /lab/gadget unplug {self.name}")
+
+    def plug(self):
+        self.guest.run(f"sh /lab/gadget plug {self.name} {self.udc}")
 
     def remove(self):
         self.guest.run(f"sh /lab/gadget remove {self.name}")
@@ -203,11 +231,8 @@ class QemuSerial:
         self.guest, self.serial = guest, serial
 
     def make(self):
-        before = set(self.guest.run("ls /dev").split())
         self.identity = self.guest.plug("usb-serial", chardev="serial", serial=self.serial, **{"always-plugged": True})
-        found = wait_until(f"ttyUSB in {self.guest.name}", ENUMERATE_S, lambda: [
-            name for name in set(self.guest.run("ls /dev").split()) - before if name.startswith("ttyUSB")])
-        self.port = f"/dev/{found[0]}"
+        self.port = tty_device(self.guest, self.serial)
         return self
 
     def remove(self):
@@ -218,8 +243,15 @@ def qemu_serial(guest, serial="LABFTDI01"):
     return _present(QemuSerial(guest, serial))
 
 
+class HostSerial:
+    """The far end of QEMU's usb-serial, for check_bytes()."""
+
+    def __init__(self, guest):
+        self.send, self.receive = guest.serial_send, guest.serial_receive
+
+
 class Tty:
-    """A serial port held open in a guest by guest/tty.cpp, whose commands these are."""
+    """A serial port held open in a guest by guest/tty.cc, whose commands these are."""
 
     def __init__(self, guest, path, inspect=False):
         self.guest, self.path = guest, path
@@ -277,3 +309,43 @@ def check_bytes(sender, receiver, data, what):
     if got != data:
         same = next((i for i, (x, y) in enumerate(zip(got, data)) if x != y), min(len(got), len(data)))
         raise LabError(f"{what}: {len(got)} of {len(data)} bytes came, the first {same} as sent")
+
+
+class UsbMonitor:
+    """Control requests that reach a device while the block runs, as its guest's kernel (usbmon) sees them."""
+
+    def __init__(self, guest, device):
+        self.guest, self.device = guest, device
+        self.file = "/run/lab/usbmon"
+
+    def __enter__(self):
+        port = usb_port(self.guest, self.device.serial)
+        self.number = int(self.guest.run(f"cat /sys/bus/usb/devices/{port}/devnum"))
+        monitor = f"/sys/kernel/debug/usb/usbmon/{port.split('-')[0]}"
+        self.command = self.guest.start(f"exec cat {monitor}u > {self.file}", limit_s=300)
+        wait_until("usbmon is read", 10, lambda: self.guest.succeeds(f"grep -q 'nreaders 1 ' {monitor}s"))
+        return self
+
+    def __exit__(self, *_):
+        # What happened is in the kernel's ring before this; cat has it when it has nothing left to read.
+        wait_until("usbmon's reader has all", 10, self._settled, interval_s=0.3)
+        self.command.kill()
+        self.text = self.guest.run(f"cat {self.file}")
+
+    def _settled(self):
+        before = getattr(self, "_size", None)
+        self._size = self.guest.run(f"stat -c %s {self.file}")
+        return before == self._size
+
+    def control_values(self, request):
+        """wValue of each class request to an interface with that bRequest, in order.
+
+        A usbmon line (kernel, Documentation/usb/usbmon.rst): tag time S Co:BUS:DEVICE:0 s TYPE REQUEST VALUE ...
+        """
+        values = []
+        for line in self.text.splitlines():
+            words = line.split()
+            if (len(words) > 7 and words[2] == "S" and words[3].startswith("Co:")
+                    and int(words[3].split(":")[2]) == self.number and words[5:7] == ["21", f"{request:02x}"]):
+                values.append(int(words[7], 16))
+        return values

@@ -5,7 +5,6 @@ leaves no file; a guest dies with the process that started it. Every wait has a 
 """
 
 import contextlib
-import ctypes
 import json
 import queue
 import re
@@ -21,10 +20,11 @@ from pathlib import Path
 QEMU = "qemu-system-x86_64"
 BOOT_S = 120  # an emulated guest needs 6 to 10 s; a busy machine may be far slower
 COMMAND_S = 60
-HEADER = struct.Struct("<III")  # kind, id, length; see guest/agent.cpp
+HEADER = struct.Struct("<III")  # kind, id, length; see guest/agent.cc
 KERNEL_TROUBLE = re.compile(
     r"WARNING:|BUG:|Oops|Call Trace|blocked for more than|general protection|Kernel panic|"
-    r"kernel NULL pointer|stack segment|refcount_t|KASAN|UBSAN|possible recursive|DEBUG_LOCKS|leaked|soft lockup|rcu: INFO|detected stall"
+    r"kernel NULL pointer|stack segment|refcount_t|KASAN|UBSAN|possible recursive|DEBUG_LOCKS|"
+    r"leaked|soft lockup|rcu: INFO|detected stall"
 )
 
 
@@ -42,11 +42,6 @@ def wait_until(what, limit_s, condition, interval_s=0.1):
         if time.monotonic() > end:
             raise LabError(f"{what}: not within {limit_s} s")
         time.sleep(interval_s)
-
-
-def _die_with_parent():
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 class Result:
@@ -112,6 +107,14 @@ class Command:
             self._read += size
             return data
 
+    def read_some(self, limit_s):
+        """Next bytes of standard output, as soon as there are any; none if the limit passed or it ended."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: len(self.output) > self._read or self.ended.is_set(), limit_s)
+            data = bytes(self.output[self._read:])
+            self._read += len(data)
+            return data
+
     def wait(self, limit_s=None):
         """The Result; LabError if it does not come (the agent reports even a command that hangs)."""
         limit_s = self.limit_s + 15 if limit_s is None else limit_s
@@ -128,6 +131,7 @@ class Guest:
         self.name = name
         self.kernel_log = Path(logs) / f"{name}.kernel.log"
         self.console_log = Path(logs) / f"{name}.console.log"
+        self._command_log = open(Path(logs) / f"{name}.commands.log", "w", buffering=1)
         self._commands, self._next, self._lock = {}, 1, threading.Lock()
         self._send_lock = threading.Lock()
         self._greeted = threading.Event()
@@ -141,6 +145,7 @@ class Guest:
         self.kernel_log.write_text("")
         addresses = ",".join(address for _, address in cards)
         arguments = [
+            "setpriv", "--pdeathsig", "KILL", "--",  # a guest never outlives this process, however that ends
             QEMU, "-accel", "tcg", "-machine", "pc,vmport=off", "-cpu", "max,la57=off", "-smp", "1",
             "-m", str(memory_mb), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", str(image / "vmlinux"), "-initrd", str(image / "initramfs"),
@@ -158,13 +163,14 @@ class Guest:
             "-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random",
         ]
         for number, (wire, _) in enumerate(cards):
+            mac = f"52:54:00:00:{ord(name[0]):02x}:{number:02x}"
             arguments += ["-netdev", f"socket,id=net{number},fd={wire.fileno()}",
-                          "-device", f"virtio-net-pci,netdev=net{number},mac=52:54:00:00:{ord(name[0]):02x}:{number:02x}"]
+                          "-device", f"virtio-net-pci,netdev=net{number},mac={mac}"]
         inherited = [control, qmp, serial] + [wire for wire, _ in cards]
         self._process = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=open(Path(logs) / f"{name}.qemu.log", "wb"),
-            pass_fds=[s.fileno() for s in inherited], preexec_fn=_die_with_parent)
+            pass_fds=[s.fileno() for s in inherited])
         for end in (control, qmp, serial):
             end.close()
         threading.Thread(target=self._read_control, daemon=True).start()
@@ -188,7 +194,7 @@ class Guest:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(10)
-        for end in (self._control, self._qmp, self._serial):
+        for end in (self._control, self._qmp, self._serial, self._command_log):
             end.close()
 
     # Commands
@@ -204,11 +210,13 @@ class Guest:
 
     def try_run(self, text, limit_s=COMMAND_S):
         """Runs a shell command to its end, whatever its exit status."""
-        command = self.start(text, limit_s)
+        command, start = self.start(text, limit_s), time.monotonic()
         try:
-            return command.wait()
+            result = command.wait()
         finally:
             self._commands.pop(command.number, None)
+        self._command_log.write(f"{time.monotonic() - start:.2f} s: {result.status}: {text.splitlines()[0]}\n")
+        return result
 
     def run(self, text, limit_s=COMMAND_S):
         """Standard output of a shell command that must succeed."""
@@ -221,7 +229,8 @@ class Guest:
         return self.try_run(text, limit_s).status == 0
 
     def write_file(self, path, text):
-        self.run(f"mkdir -p {shlex.quote(str(Path(path).parent))} && printf %s {shlex.quote(text)} > {shlex.quote(path)}")
+        folder, path = shlex.quote(str(Path(path).parent)), shlex.quote(path)
+        self.run(f"mkdir -p {folder} && printf %s {shlex.quote(text)} > {path}")
 
     def _send(self, kind, number, payload):
         with self._send_lock:

@@ -14,7 +14,8 @@ class Scenario:
 
 
 def scenario(short=False, needs_farport=True):
-    """Registers a function of one argument, the Lab (see `lab`). It passes by returning.
+    """Registers a function of one argument, the Lab (see `lab`). It passes by returning;
+    text that it returns is printed as a note.
 
     short: part of `--short`, which must stay under five minutes as a whole.
     """

@@ -1,3 +1,6 @@
 """Importing a module here registers its scenarios; this order is the order they run in."""
 
 from scenarios import stock  # noqa: F401
+from scenarios import disks  # noqa: F401
+from scenarios import serial  # noqa: F401
+from scenarios import faults  # noqa: F401

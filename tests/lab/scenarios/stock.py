@@ -32,10 +32,11 @@ def stock_usbip_baseline(lab):
         with stock_export(lab.a, disk):
             lab.b.run(f"usbip attach -r {lab.address_a} -b {disk.port}")
             path = devices.block_device(lab.b, disk.serial)
-            devices.check_whole_disk(lab.b, disk, path, "stock usbip")
+            note = devices.check_whole_disk(lab.b, disk, path, "stock usbip")
             usbip_detach_all(lab.b)
             devices.wait_usb_device_gone(lab.b, disk.serial)
         devices.block_device(lab.a, disk.serial)
+    return note
 
 
 @scenario(needs_farport=False)

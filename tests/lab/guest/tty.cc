@@ -11,7 +11,8 @@
 //   send HEX
 //   receive COUNT MS    HEX: what came until COUNT bytes or MS milliseconds
 //
-// Each line is answered by one line: "ok ANSWER" or "error REASON". The end of standard input closes the port.
+// Each line is answered by one line: "ok ANSWER" or "error REASON". The end of standard input
+// closes the port.
 #include <asm/termbits.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -34,7 +35,8 @@ struct Line {
   int bit;
 };
 constexpr int kDtr = 0x002, kRts = 0x004, kCts = 0x020, kDcd = 0x040, kRi = 0x080, kDsr = 0x100;
-constexpr Line kLines[] = {{"dtr", kDtr}, {"rts", kRts}, {"cts", kCts}, {"dcd", kDcd}, {"dsr", kDsr}, {"ri", kRi}};
+constexpr Line kLines[] = {{"dtr", kDtr}, {"rts", kRts}, {"cts", kCts},
+                           {"dcd", kDcd}, {"dsr", kDsr}, {"ri", kRi}};
 
 int port;
 
@@ -56,10 +58,12 @@ bool make_raw() {
 std::string set(const std::string& words) {
   unsigned baud;
   char bits, parity, stop;
-  if (std::sscanf(words.c_str(), "%u %c%c%c", &baud, &bits, &parity, &stop) != 4) return "error usage: set BAUD FRAME";
+  if (std::sscanf(words.c_str(), "%u %c%c%c", &baud, &bits, &parity, &stop) != 4)
+    return "error usage: set BAUD FRAME";
   termios2 settings;
   if (ioctl(port, TCGETS2, &settings)) return error();
-  settings.c_cflag &= ~unsigned(CBAUD | (CBAUD << IBSHIFT) | CSIZE | PARENB | PARODD | CMSPAR | CSTOPB);
+  settings.c_cflag &=
+      ~unsigned(CBAUD | (CBAUD << IBSHIFT) | CSIZE | PARENB | PARODD | CMSPAR | CSTOPB);
   settings.c_cflag |= BOTHER;
   settings.c_ispeed = settings.c_ospeed = baud;
   settings.c_cflag |= bits == '5' ? CS5 : bits == '6' ? CS6 : bits == '7' ? CS7 : CS8;
@@ -75,7 +79,9 @@ std::string show() {
   if (ioctl(port, TCGETS2, &settings)) return error();
   auto flags = settings.c_cflag;
   char bits = "5678"[(flags & CSIZE) >> 4];
-  char parity = !(flags & PARENB) ? 'N' : flags & CMSPAR ? (flags & PARODD ? 'M' : 'S') : (flags & PARODD ? 'O' : 'E');
+  char parity = !(flags & PARENB) ? 'N'
+                : flags & CMSPAR  ? (flags & PARODD ? 'M' : 'S')
+                                  : (flags & PARODD ? 'O' : 'E');
   return ok(std::to_string(settings.c_ospeed) + ' ' + bits + parity + (flags & CSTOPB ? '2' : '1'));
 }
 
@@ -97,10 +103,12 @@ std::string change(unsigned long request, const std::string& words) {
 
 std::string send(const std::string& hex) {
   std::string bytes;
-  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) bytes += char(std::stoi(hex.substr(i, 2), nullptr, 16));
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes += char(std::stoi(hex.substr(i, 2), nullptr, 16));
   for (std::size_t sent = 0; sent < bytes.size();) {
     pollfd writable{port, POLLOUT, 0};
-    if (poll(&writable, 1, 10000) == 0) return "error the port took " + std::to_string(sent) + " bytes, no more in 10 s";
+    if (poll(&writable, 1, 10000) == 0)
+      return "error the port took " + std::to_string(sent) + " bytes, no more in 10 s";
     ssize_t n = write(port, bytes.data() + sent, bytes.size() - sent);
     if (n < 0 && errno != EAGAIN) return error();
     if (n > 0) sent += std::size_t(n);
@@ -112,7 +120,9 @@ std::string receive(std::size_t count, int limit_ms) {
   std::string hex;
   auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(limit_ms);
   while (hex.size() < 2 * count) {
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+                    end - std::chrono::steady_clock::now())
+                    .count();
     pollfd readable{port, POLLIN, 0};
     if (left <= 0 || poll(&readable, 1, int(left)) == 0) break;
     unsigned char data[4096];
@@ -146,7 +156,8 @@ std::string obey(const std::string& line) {
   if (verb == "send") return send(rest);
   unsigned long count;
   int ms;
-  if (verb == "receive" && std::sscanf(rest.c_str(), "%lu %d", &count, &ms) == 2) return receive(count, ms);
+  if (verb == "receive" && std::sscanf(rest.c_str(), "%lu %d", &count, &ms) == 2)
+    return receive(count, ms);
   return "error unknown command: " + line;
 }
 

@@ -8,10 +8,12 @@
 //   R  u32 time limit in ms, then a shell command   H  ready (id 0)
 //   I  bytes for its standard input; none: close    O  bytes of its standard output
 //   K  u32 signal for its process group             E  bytes of its standard error
-//                                                   X  i32 exit status; 128 + signal; -1 time limit passed
+//                                                   X  i32 exit status; 128 + signal; -1 time limit
+//                                                   passed
 //
-// A command that its time limit ends is reported at once, even if the kernel does not let it die: that is
-// how the host notices a hang. A process that a command leaves in the background does not delay its exit.
+// A command that its time limit ends is reported at once, even if the kernel does not let it die:
+// that is how the host notices a hang. A process that a command leaves in the background does not
+// delay its exit.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -31,7 +33,8 @@
 
 namespace {
 
-constexpr std::uint32_t kMaxFrame = 1 << 20;  // far above any command; a longer one means lost framing
+constexpr std::uint32_t kMaxFrame =
+    1 << 20;  // far above any command; a longer one means lost framing
 constexpr std::size_t kReadSize = 32 << 10;
 
 struct Header {
@@ -60,7 +63,8 @@ std::map<std::uint32_t, Command> commands;
 }
 
 std::int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
 
@@ -204,8 +208,8 @@ void receive(std::string& buffer) {
   }
 }
 
-// Copies the kernel's log to the host as it is written, so that it is there even if this guest dies.
-// A record is "priority,sequence,microseconds,flags;text\n key=value\n".
+// Copies the kernel's log to the host as it is written, so that it is there even if this guest
+// dies. A record is "priority,sequence,microseconds,flags;text\n key=value\n".
 void copy_kernel_log(const char* port) {
   if (fork() != 0) return;
   int log = open("/dev/kmsg", O_RDONLY | O_CLOEXEC);
@@ -214,7 +218,8 @@ void copy_kernel_log(const char* port) {
   char record[8192];
   for (;;) {
     ssize_t n = read(log, record, sizeof record - 1);
-    if (n < 0 && (errno == EPIPE || errno == EINTR)) continue;  // EPIPE: records were overwritten before we read them
+    if (n < 0 && (errno == EPIPE || errno == EINTR))
+      continue;  // EPIPE: records were overwritten before we read them
     if (n <= 0) _exit(1);
     record[n] = 0;
     unsigned long long microseconds = 0;
@@ -250,7 +255,8 @@ int main(int argc, char** argv) {
     for (auto& [id, command] : commands) {
       if (command.output >= 0) files.push_back({command.output, POLLIN, 0});
       if (command.error >= 0) files.push_back({command.error, POLLIN, 0});
-      if (command.input >= 0 && !command.pending_input.empty()) files.push_back({command.input, POLLOUT, 0});
+      if (command.input >= 0 && !command.pending_input.empty())
+        files.push_back({command.input, POLLOUT, 0});
       auto left = command.deadline_ms - now_ms();
       wait_ms = static_cast<int>(left < 0 ? 0 : left < wait_ms ? left : wait_ms);
     }
