@@ -101,8 +101,9 @@ class Command:
             self._arrived.wait_for(lambda: ready() or self.ended.is_set(), limit_s)
             size = ready()
             if not size:
+                said = bytes(self.output[self._read:][-200:])
                 raise LabError(f"{self.guest.name}: `{self.text}` said no {count_or_end!r} in {limit_s} s; "
-                               f"only {bytes(self.output[self._read:][-200:])!r} {self.error.decode(errors='replace')}")
+                               f"only {said!r} {self.error.decode(errors='replace')}")
             data = bytes(self.output[self._read:self._read + size])
             self._read += size
             return data
@@ -131,6 +132,7 @@ class Guest:
         self.name = name
         self.kernel_log = Path(logs) / f"{name}.kernel.log"
         self.console_log = Path(logs) / f"{name}.console.log"
+        self._qemu_log = Path(logs) / f"{name}.qemu.log"
         self._command_log = open(Path(logs) / f"{name}.commands.log", "w", buffering=1)
         self._commands, self._next, self._lock = {}, 1, threading.Lock()
         self._send_lock = threading.Lock()
@@ -169,7 +171,7 @@ class Guest:
         inherited = [control, qmp, serial] + [wire for wire, _ in cards]
         self._process = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=open(Path(logs) / f"{name}.qemu.log", "wb"),
+            stderr=open(self._qemu_log, "wb"),
             pass_fds=[s.fileno() for s in inherited])
         for end in (control, qmp, serial):
             end.close()
@@ -182,8 +184,9 @@ class Guest:
         end = time.monotonic() + BOOT_S
         while not self._greeted.wait(0.2):
             if self._process.poll() is not None or self._gone.is_set() or time.monotonic() > end:
-                said = Path(self.console_log).read_text(errors="replace")[-800:] if self.console_log.exists() else ""
-                raise LabError(f"guest {self.name} did not come up; its console ends: {said}")
+                said = "\n".join(log.read_text(errors="replace")[-800:] for log in (self.console_log, self._qemu_log)
+                                 if log.exists())
+                raise LabError(f"guest {self.name} did not come up; its console and QEMU said: {said}")
         self.qmp("qmp_capabilities")
 
     def alive(self):

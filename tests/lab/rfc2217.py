@@ -23,7 +23,8 @@ class Client:
         self.answers = []  # (command, value) of the server, oldest first
         self.modem_lines = set()
         self._raw, self._data = b"", b""
-        self.command.write(bytes([IAC, WILL, COM_PORT, IAC, WILL, BINARY, IAC, DO, BINARY, IAC, DO, SUPPRESS_GO_AHEAD]))
+        self.command.write(bytes([IAC, WILL, COM_PORT, IAC, WILL, BINARY, IAC, DO, BINARY,
+                                  IAC, DO, SUPPRESS_GO_AHEAD]))
         self._request(SET_MODEMSTATE_MASK, b"\xff")
 
     def __enter__(self):

@@ -57,8 +57,9 @@ def serial_rfc2217(lab):
                     near.control("dtr off", "rts off")
                     wait_until("both off again", 10, lambda: not outputs())
                 # CDC 1.2, SET_CONTROL_LINE_STATE (0x22): bit 0 DTR, bit 1 RTS. One request for each change of both.
-                if monitor.control_values(0x22) != [3, 0]:
-                    raise LabError(f"DTR and RTS changed together reached the device as {monitor.control_values(0x22)}")
+                changes = monitor.control_values(0x22)
+                if changes != [3, 0]:
+                    raise LabError(f"DTR and RTS changed together reached the device as {changes}")
 
             def notices(*lines):
                 near.poll(0.2)
