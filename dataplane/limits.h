@@ -29,12 +29,22 @@ inline constexpr uint32_t channels_per_session_max = 256;
 inline constexpr uint32_t sessions_per_host_max = 64;
 
 // What a device end grants to the driver end of one channel, in bytes of its own memory. It must
-// hold the largest transfer (plus its packet table), or that transfer could never be sent.
+// hold the largest transfer, or that transfer could never be sent; and as much again as may be
+// given back without being told yet.
 inline constexpr uint32_t transfer_overhead_bytes = 256;
-inline constexpr uint64_t usb_channel_credit_bytes = (17u << 20);
-inline constexpr uint64_t serial_channel_credit_bytes = (512u << 10);
+inline constexpr uint64_t usb_channel_credit_bytes = 19u << 20;
+inline constexpr uint64_t serial_channel_credit_bytes = 512u << 10;
+// Bulk leaves this much of the credit to control, interrupt and serial transfers.
+inline constexpr uint32_t urgent_credit_bytes = 128u << 10;
+// Given-back credit is told once so much has come together: this share of the window, or this many
+// bytes if that is less.
+inline constexpr uint64_t credit_told_bytes = 1u << 20;
+inline constexpr uint64_t credit_told_share = 8;
 
-static_assert(usb_channel_credit_bytes >=
-              transfer_bytes_max + iso_packets_max * 16 + transfer_overhead_bytes);
+static_assert(usb_channel_credit_bytes >= transfer_bytes_max + iso_packets_max * 16 +
+                                              transfer_overhead_bytes + urgent_credit_bytes +
+                                              credit_told_bytes);
+static_assert(serial_channel_credit_bytes - serial_channel_credit_bytes / credit_told_share >=
+              serial_run_bytes_max + transfer_overhead_bytes + urgent_credit_bytes);
 
 }  // namespace farport::limits

@@ -1,5 +1,5 @@
-// What code on a worker asks of its loop: clock, timers, a call at the end of the iteration, memory.
-// A Worker in the daemon; tests/unit/dataplane/simulated_loop.h under simulation.
+// What code on a worker asks of its loop: clock, timers, a call at the end of the iteration,
+// memory. A Worker in the daemon; tests/unit/dataplane/simulated_loop.h under simulation.
 #pragma once
 
 #include "dataplane/buffer.h"

@@ -110,7 +110,8 @@ struct Transfer {
     uint32_t id = 0;            // generation << 16 | slot
     uint32_t stream_bytes = 0;  // table and data bytes that cross the network in this direction
     uint32_t stream_done = 0;   // of which sent (sender) or received (receiver)
-    uint32_t frames_unacknowledged = 0;
+    uint32_t holds = 0;         // frames that refer to the memory: sent and not acknowledged, or
+                                // being received. The memory stays while there is one
     uint32_t credit_bytes = 0;
     uint64_t submitted_ns = 0;  // driver end: submit; device end: handed to the device
     uint64_t service_ns = 0;    // as measured or as reported

@@ -1,5 +1,5 @@
-// The wire format between two hosts. Little-endian, explicit widths, no padding. Encoder and decoder
-// include this header and nothing else of ours.
+// The wire format between two hosts. Little-endian, explicit widths, no padding. Encoder and
+// decoder include this header and nothing else of ours.
 //
 // A frame is a header, a body whose layout depends on the type, and data:
 //
@@ -12,11 +12,13 @@
 //   | data: bytes - bdy                                                             |
 //   +-------------------------------------------------------------------------------+
 //
-// number        counts the frames that carry the conversation, from 1, per session and direction; it
+// number        counts the frames that carry the conversation, from 1, per session and direction;
+// it
 //               outlives a connection. 0 for frames that belong to one connection only (hello,
 //               refuse, goodbye, acknowledge, ping, pong).
 // acknowledged  the last number the sender of this frame has taken, without a gap.
-// bdy           the length of the body as sent. A body may grow at its end in a later minor version:
+// bdy           the length of the body as sent. A body may grow at its end in a later minor
+// version:
 //               a receiver reads what it knows and skips the rest; fields that did not come are 0.
 //
 // A transfer's payload (packet table, then data; transfer.h) crosses as a stream: its first part in
@@ -49,24 +51,24 @@ enum class FrameType : uint8_t {
   acknowledge = 4,  // nothing but the header's field
   ping = 5,
   pong = 6,
-  message = 16,     // a control message (JSON) or part of one; channel 0
-  submit = 17,      // driver end -> device end: a transfer
-  data = 18,        // more of a transfer's stream, either way
-  complete = 19,    // device end -> driver end: the transfer's result
-  cancel = 20,      // driver end -> device end: end it early
-  credit = 21,      // device end -> driver end: more may be sent
-  close = 22,       // either way: the channel ends
+  message = 16,   // a control message (JSON) or part of one; channel 0
+  submit = 17,    // driver end -> device end: a transfer
+  data = 18,      // more of a transfer's stream, either way
+  complete = 19,  // device end -> driver end: the transfer's result
+  cancel = 20,    // driver end -> device end: end it early
+  credit = 21,    // device end -> driver end: more may be sent
+  close = 22,     // either way: the channel ends
 };
 
 struct FrameHeader {
-  uint32_t bytes;         // body and data
-  uint8_t type;           // FrameType
+  uint32_t bytes;  // body and data
+  uint8_t type;    // FrameType
   uint8_t body_bytes;
-  uint16_t flags;         // 0
+  uint16_t flags;  // 0
   uint64_t number;
   uint64_t acknowledged;
-  uint32_t channel;       // 0: the session itself
-  uint32_t transfer;      // id, where a transfer is meant
+  uint32_t channel;   // 0: the session itself
+  uint32_t transfer;  // id, where a transfer is meant
 
   uint32_t data_bytes() const { return bytes - body_bytes; }
 };
@@ -76,17 +78,18 @@ static_assert(offsetof(FrameHeader, body_bytes) == 5 && offsetof(FrameHeader, fl
 static_assert(offsetof(FrameHeader, number) == 8 && offsetof(FrameHeader, acknowledged) == 16);
 static_assert(offsetof(FrameHeader, channel) == 24 && offsetof(FrameHeader, transfer) == 28);
 
-// data: the sender's host name, UTF-8, at most 255 bytes. header.acknowledged: the last number taken
-// of the session that is to be resumed, 0 for a new one.
+// data: the sender's host name, UTF-8, at most 255 bytes. header.acknowledged: the last number
+// taken of the session that is to be resumed, 0 for a new one.
 struct HelloBody {
   uint32_t magic;
   uint16_t version_major;
   uint16_t version_minor;
-  std::array<uint8_t, 16> boot;     // changes with every start of the daemon
-  std::array<uint8_t, 16> session;  // of the session to resume or begin, chosen by the connecting side
-  uint32_t frame_data_bytes_max;    // what the sender takes in one frame
-  uint32_t frames_in_flight_max;    // what the sender keeps unacknowledged
-  uint32_t features;                // 0
+  std::array<uint8_t, 16> boot;  // changes with every start of the daemon
+  std::array<uint8_t, 16>
+      session;  // of the session to resume or begin, chosen by the connecting side
+  uint32_t frame_data_bytes_max;  // what the sender takes in one frame
+  uint32_t frames_in_flight_max;  // what the sender keeps unacknowledged
+  uint32_t features;              // 0
   uint32_t reserved;
 };
 static_assert(sizeof(HelloBody) == 56);
@@ -115,19 +118,19 @@ enum class MessageKind : uint8_t { request = 1, response = 2, notice = 3 };
 
 // data: JSON text, or a part of it.
 struct MessageBody {
-  uint32_t id;    // of the request; the response repeats it
-  uint8_t kind;   // MessageKind
-  uint8_t more;   // 1 when more parts follow
+  uint32_t id;   // of the request; the response repeats it
+  uint8_t kind;  // MessageKind
+  uint8_t more;  // 1 when more parts follow
   uint16_t reserved;
 };
 static_assert(sizeof(MessageBody) == 8);
 static_assert(offsetof(MessageBody, kind) == 4 && offsetof(MessageBody, more) == 5);
 
 struct SubmitBody {
-  uint32_t length;    // data bytes to send or to receive
-  uint8_t endpoint;   // bEndpointAddress
-  uint8_t type;       // TransferType
-  uint8_t flags;      // transfer_flags
+  uint32_t length;   // data bytes to send or to receive
+  uint8_t endpoint;  // bEndpointAddress
+  uint8_t type;      // TransferType
+  uint8_t flags;     // transfer_flags
   uint8_t reserved0;
   std::array<uint8_t, 8> setup;
   uint32_t start_frame;
@@ -151,14 +154,18 @@ struct CompleteBody {
   uint32_t actual;
   uint32_t error_count;
   uint8_t status;  // TransferStatus
-  std::array<uint8_t, 3> reserved;
+  uint8_t reserved;
+  uint16_t
+      packet_count;  // of the table that follows: as submitted, or 0 when the device never had it
   uint32_t start_frame;
   uint64_t service_ns;  // how long the device held this transfer
   uint64_t busy_ns;     // cumulative: time it had a control or bulk transfer in service (meter.h)
 };
 static_assert(sizeof(CompleteBody) == 32);
 static_assert(offsetof(CompleteBody, error_count) == 4 && offsetof(CompleteBody, status) == 8);
-static_assert(offsetof(CompleteBody, start_frame) == 12 && offsetof(CompleteBody, service_ns) == 16);
+static_assert(offsetof(CompleteBody, packet_count) == 10);
+static_assert(offsetof(CompleteBody, start_frame) == 12 &&
+              offsetof(CompleteBody, service_ns) == 16);
 static_assert(offsetof(CompleteBody, busy_ns) == 24);
 
 // Credit is cumulative, so that a repeated grant is harmless.
@@ -174,19 +181,28 @@ inline constexpr uint32_t reason_bytes_max = 1024;
 // The least body a frame of this type has had since version 1.0; -1 for an unknown type.
 constexpr int body_bytes_min(uint8_t type) {
   switch (static_cast<FrameType>(type)) {
-    case FrameType::hello: return sizeof(HelloBody);
+    case FrameType::hello:
+      return sizeof(HelloBody);
     case FrameType::refuse:
     case FrameType::goodbye:
-    case FrameType::close: return sizeof(ReasonBody);
+    case FrameType::close:
+      return sizeof(ReasonBody);
     case FrameType::acknowledge:
-    case FrameType::cancel: return 0;
+    case FrameType::cancel:
+      return 0;
     case FrameType::ping:
-    case FrameType::pong: return sizeof(PingBody);
-    case FrameType::message: return sizeof(MessageBody);
-    case FrameType::submit: return sizeof(SubmitBody);
-    case FrameType::data: return sizeof(DataBody);
-    case FrameType::complete: return sizeof(CompleteBody);
-    case FrameType::credit: return sizeof(CreditBody);
+    case FrameType::pong:
+      return sizeof(PingBody);
+    case FrameType::message:
+      return sizeof(MessageBody);
+    case FrameType::submit:
+      return sizeof(SubmitBody);
+    case FrameType::data:
+      return sizeof(DataBody);
+    case FrameType::complete:
+      return sizeof(CompleteBody);
+    case FrameType::credit:
+      return sizeof(CreditBody);
   }
   return -1;
 }

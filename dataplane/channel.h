@@ -1,0 +1,283 @@
+// The conversation of one device with one consumer over a session: DriverChannel at the consumer's
+// host, DeviceChannel at the device's. A channel is owned by its session.
+//
+// Rules that both ends hold, and check of each other:
+//   - A transfer's stream is sent whole, in order; the device end completes a transfer only after
+//   it
+//     has all of it, so no memory is released while a frame refers to it.
+//   - Credit counts the device end's memory: transfer_overhead_bytes + table + length for each
+//     transfer, spent when its submit leaves, given back when the device end has let go of it.
+//   - Per endpoint, order is kept: only transfers that nothing of their endpoint is queued ahead of
+//     may overtake.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "dataplane/busy_clock.h"
+#include "dataplane/error.h"
+#include "dataplane/link.h"
+#include "dataplane/loop.h"
+#include "dataplane/meter.h"
+#include "dataplane/transfer_table.h"
+#include "dataplane/wire.h"
+#include "devices/device.h"
+#include "drivers/driver.h"
+
+namespace farport {
+
+class Channel;
+class Session;
+class Worker;
+
+// What a channel reports to control's side of the worker.
+class ChannelEvents {
+ public:
+  // The channel is over and is destroyed soon. `why` as in LocalChannel::Events.
+  virtual void channel_closed(Channel& channel, Error why) = 0;
+
+ protected:
+  ~ChannelEvents() = default;
+};
+
+// A frame that a channel wants to send, as it is handed to the session.
+struct OutgoingFrame {
+  // Data up to this long travels in the head, copied; longer data is referred to.
+  static constexpr uint32_t inline_bytes_max = 128;
+
+  wire::FrameType type{};
+  uint32_t transfer_id = 0;
+  std::array<std::byte, 40> body;
+  uint8_t body_bytes = 0;
+  std::span<const std::byte> data;
+  Transfer* transfer = nullptr;  // told to frame_acknowledged(); nullptr when no memory is meant
+
+  template <class Body>
+  void set_body(const Body& value) {
+    static_assert(sizeof(Body) <= 40);
+    wire::encode(body.data(), value);
+    body_bytes = sizeof(Body);
+  }
+};
+
+// Transfers that wait to be sent, in order.
+struct TransferQueue {
+  Transfer* head = nullptr;
+  Transfer* tail = nullptr;
+  bool empty() const { return head == nullptr; }
+  void push(Transfer& transfer);
+  Transfer* pop();
+  bool remove(Transfer& transfer);
+};
+
+class Channel : protected Flushable {
+ public:
+  virtual ~Channel();
+  uint32_t number() const { return number_; }
+  const Meter& meter() const { return meter_; }
+
+  // Takes the device from the consumer; channel_closed() follows. The peer is told.
+  virtual void close(Error why) = 0;
+
+ protected:
+  friend class Session;
+  friend class ChannelQueue;
+  Channel(Session& session, uint32_t number, ChannelEvents& events);
+
+  // --- called by the session ---
+  // The next frame of the urgent or the bulk queue; false when there is none that may be sent now.
+  virtual bool next_frame(bool urgent, OutgoingFrame& frame) = 0;
+  virtual bool has_frames(bool urgent) const = 0;
+  // The frame that next_frame() gave has been copied or retained.
+  virtual void frame_taken() {}
+  void frame_acknowledged(Transfer& transfer);
+  virtual Result<std::span<std::byte>> place(const wire::FrameHeader& header,
+                                             std::span<const std::byte> body) = 0;
+  virtual Result<void> deliver(const wire::FrameHeader& header, std::span<const std::byte> body,
+                               std::span<std::byte> data) = 0;
+  // The session is over: nothing is sent any more, no memory is referred to any more.
+  virtual void session_lost() = 0;
+
+  // --- shared by both ends ---
+  // Nothing refers to the transfer's memory any more.
+  virtual void unheld(Transfer& transfer) = 0;
+  void hold(Transfer& transfer) { ++transfer.channel.holds; }
+  // Memory that a frame is about to be received into: held until taken in deliver(). One frame at a
+  // time is received, so one transfer at a time is placed.
+  void place_into(Transfer& transfer);
+  void unplace();
+  void unhold(Transfer& transfer);
+  // No frame refers to anything any more: the session is over.
+  void drop_holds();
+  static uint32_t cost(const Transfer& transfer);
+  bool close_frame(OutgoingFrame& frame);
+  static Error peer_reason(std::span<const std::byte> body, std::span<const std::byte> data);
+  // Queues a transfer's stream, in the class that its endpoint's order allows.
+  void queue(Transfer& transfer);
+  // Takes it out again; false when it has left already.
+  bool unqueue(Transfer& transfer);
+  // Puts the next piece of the queue's first transfer into `frame`, whose type and body the caller
+  // has set for a first piece; true when it was the last, and the transfer has left the queue.
+  bool take_piece(TransferQueue& queue, OutgoingFrame& frame);
+  // The whole stream: memory from the packet table on.
+  static std::span<std::byte> stream(const Transfer& transfer);
+  // The part of a stream that a data frame names: in order, not empty, within the stream.
+  Result<void> check_piece(const Transfer& transfer, const wire::FrameHeader& header,
+                           std::span<const std::byte> body) const;
+  std::unexpected<Error> broken(std::string_view what) const;
+  static unsigned endpoint_index(uint8_t endpoint) {
+    return (endpoint & 0x0fu) | (endpoint & 0x80u) >> 3;
+  }
+
+  Session& session_;
+  const uint32_t number_;
+  ChannelEvents& events_;
+  TransferTable transfers_;
+  Meter meter_;
+  TransferQueue urgent_;
+  TransferQueue bulk_;
+  std::array<uint32_t, 32> bulk_queued_{};  // per endpoint: in bulk_
+  bool close_due_ = false;                  // a close frame is to be sent
+  bool peer_closed_ = false;
+  Error why_;
+  std::string close_text_;      // data of the close frame
+  Transfer* placed_ = nullptr;  // being received into
+
+ private:
+  // Of Session's queues.
+  struct Queued {
+    Channel* next = nullptr;
+    bool queued = false;
+  };
+  std::array<Queued, 2> queued_;
+};
+
+// Channels that have something to send, served in turn.
+class ChannelQueue {
+ public:
+  explicit ChannelQueue(size_t link) : link_(link) {}
+  bool empty() const { return head_ == nullptr; }
+  Channel* head() const { return head_; }
+  void push(Channel& channel);  // at the end, unless it is there
+  Channel* pop();
+  void remove(Channel& channel);
+
+ private:
+  size_t link_;
+  Channel* head_ = nullptr;
+  Channel* tail_ = nullptr;
+};
+
+// The consumer's end.
+class DriverChannel final : public Channel, public DriverPort {
+ public:
+  DriverChannel(Session& session, uint32_t number, ChannelEvents& events);
+  ~DriverChannel() override;
+
+  // The peer has opened the device: presents it to the consumer. When the driver cannot start,
+  // channel_closed() follows with its error.
+  void start(DeviceInfo info, uint64_t nominal_bytes_s, uint64_t credit_bytes,
+             std::unique_ptr<Driver> driver);
+  void close(Error why) override;
+  Driver* driver() { return driver_.get(); }
+
+  // DriverPort
+  const DeviceInfo& info() const override { return info_; }
+  Transfer* allocate(uint32_t length, uint16_t packet_count) override;
+  void submit(Transfer& transfer) override;
+  void cancel(Transfer& transfer) override;
+  void release(Transfer& transfer) override;
+  void consumer_left(std::string_view reason) override;
+  void driver_stopped() override;
+
+ private:
+  // opening: the peer has been asked. stopping: the driver is. stopped: waiting for the peer.
+  enum class State : uint8_t { opening, open, stopping, stopped, closed };
+
+  bool next_frame(bool urgent, OutgoingFrame& frame) override;
+  bool has_frames(bool urgent) const override;
+  void unheld(Transfer& transfer) override;
+  void flush() override;
+  Result<std::span<std::byte>> place(const wire::FrameHeader& header,
+                                     std::span<const std::byte> body) override;
+  Result<void> deliver(const wire::FrameHeader& header, std::span<const std::byte> body,
+                       std::span<std::byte> data) override;
+  void session_lost() override;
+
+  bool submit_frame(TransferQueue& queue, uint64_t credit_kept, OutgoingFrame& frame);
+  Result<void> check_completion(const Transfer& transfer, const wire::FrameHeader& header,
+                                const wire::CompleteBody& body) const;
+  Result<void> take_completion(const wire::FrameHeader& header, std::span<const std::byte> body);
+  Result<void> finish_if_whole(Transfer& transfer);
+  Result<void> check_packets(const Transfer& transfer) const;
+  void return_later(Transfer& transfer, TransferStatus status);
+  void return_now(Transfer& transfer);
+  void fail_in_flight(TransferStatus status);
+  void begin_stop(Error why, TransferStatus status);
+
+  DeviceInfo info_;
+  std::unique_ptr<Driver> driver_;
+  State state_ = State::opening;
+  bool session_lost_ = false;
+  uint64_t granted_ = 0;    // by the device end, cumulative
+  uint64_t spent_ = 0;      // by us
+  TransferQueue cancels_;   // cancel frames to send
+  TransferQueue returned_;  // back to the driver at the end of the iteration
+  uint64_t busy_ns_ = 0;    // as last reported
+};
+
+// The device's end.
+class DeviceChannel final : public Channel, private DeviceEvents {
+ public:
+  DeviceChannel(Session& session, uint32_t number, std::unique_ptr<Device> device,
+                uint64_t nominal_bytes_s, uint64_t credit_bytes, ChannelEvents& events);
+  ~DeviceChannel() override;
+
+  void start();
+  void close(Error why) override;
+  Device& device() { return *device_; }
+
+ private:
+  enum class State : uint8_t { idle, open, stopping, stopped, closed };
+
+  bool next_frame(bool urgent, OutgoingFrame& frame) override;
+  bool has_frames(bool urgent) const override;
+  void unheld(Transfer& transfer) override;
+  void flush() override;
+  Result<std::span<std::byte>> place(const wire::FrameHeader& header,
+                                     std::span<const std::byte> body) override;
+  Result<void> deliver(const wire::FrameHeader& header, std::span<const std::byte> body,
+                       std::span<std::byte> data) override;
+  void session_lost() override;
+
+  void frame_taken() override;
+
+  // DeviceEvents
+  void completed(Transfer& transfer) override;
+  void unplugged(std::string_view reason) override;
+  void device_stopped() override;
+
+  Result<std::span<std::byte>> place_submit(const wire::FrameHeader& header,
+                                            std::span<const std::byte> body);
+  void take_submit(const wire::FrameHeader& header, std::span<const std::byte> body);
+  void serve_if_whole(Transfer& transfer);
+  bool complete_frame(TransferQueue& queue, OutgoingFrame& frame);
+  bool credit_due() const;
+  void release(Transfer& transfer);
+  void begin_stop(Error why);
+
+  std::unique_ptr<Device> device_;
+  State state_ = State::idle;
+  bool session_lost_ = false;
+  uint64_t credit_bytes_;  // the window
+  uint64_t granted_;       // cumulative, as it stands
+  uint64_t granted_told_;  // as the peer knows
+  uint64_t spent_ = 0;     // by the peer
+  BusyClock busy_;
+  Transfer* left_ = nullptr;  // all of it is in the frame just given: release it at frame_taken()
+};
+
+}  // namespace farport

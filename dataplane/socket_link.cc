@@ -1,0 +1,272 @@
+#include "dataplane/socket_link.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+
+namespace farport {
+
+namespace {
+
+constexpr int kUnsentBytesMax = 256 << 10;
+constexpr int kUserTimeoutMs = 20'000;
+constexpr uint64_t kLastWordsNs = 1'000'000'000;
+
+}  // namespace
+
+Result<void> prepare_link_socket(int fd) {
+  const auto set = [fd](int level, int option, int value) {
+    return setsockopt(fd, level, option, &value, sizeof value) == 0;
+  };
+  if (!set(IPPROTO_TCP, TCP_NODELAY, 1) || !set(IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentBytesMax) ||
+      !set(IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs)) {
+    return fail_errno(errno, "cannot set TCP options of a session's socket");
+  }
+  return {};
+}
+
+SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer)
+    : worker_(worker),
+      socket_(std::move(socket)),
+      peer_(std::move(peer)),
+      batches_{std::make_unique<Batch>(), std::make_unique<Batch>()},
+      filling_(batches_[0].get()),
+      staging_(staging_bytes),
+      close_timer_(
+          worker,
+          [](void* self) {
+            auto& link = *static_cast<SocketLink*>(self);
+            if (link.sending_ != nullptr) link.worker_.cancel(link.send_);
+          },
+          this) {}
+
+SocketLink::~SocketLink() {
+  assert(closed_ || events_ == nullptr);
+  worker_.forget(report_);
+}
+
+void SocketLink::start(LinkEvents& events) {
+  events_ = &events;
+  submit_receive();
+}
+
+// --- sending ---
+
+bool SocketLink::ready() const {
+  return !closing_ && !lost_ && filling_->heads_used + head_bytes_max <= heads_bytes &&
+         filling_->piece_count + 2 <= pieces_max && filling_->bytes < batch_bytes_max;
+}
+
+void SocketLink::send(std::span<const std::byte> head, std::span<const std::byte> data) {
+  assert(ready() && head.size() <= head_bytes_max);
+  Batch& batch = *filling_;
+  std::byte* to = batch.heads.data() + batch.heads_used;
+  std::memcpy(to, head.data(), head.size());
+  batch.heads_used += head.size();
+  if (batch.last_is_head) {
+    batch.pieces[batch.piece_count - 1].iov_len += head.size();
+  } else {
+    batch.pieces[batch.piece_count++] = {to, head.size()};
+  }
+  batch.last_is_head = data.empty();
+  if (!data.empty()) {
+    batch.pieces[batch.piece_count++] = {const_cast<std::byte*>(data.data()), data.size()};
+  }
+  batch.bytes += head.size() + data.size();
+}
+
+void SocketLink::flush() {
+  if (!ready()) was_full_ = true;
+  if (sending_ != nullptr || filling_->bytes == 0 || lost_) return;
+  sending_ = filling_;
+  filling_ = filling_ == batches_[0].get() ? batches_[1].get() : batches_[0].get();
+  send_message_ = {};
+  send_message_.msg_iov = sending_->pieces.data();
+  send_message_.msg_iovlen = sending_->piece_count;
+  submit_send();
+}
+
+void SocketLink::submit_send() {
+  // MSG_WAITALL: the kernel goes on by itself after a partial send.
+  io_uring_prep_sendmsg(worker_.prepare(send_), socket_.get(), &send_message_,
+                        MSG_NOSIGNAL | MSG_WAITALL);
+}
+
+void SocketLink::sent(int result, uint32_t) {
+  assert(sending_ != nullptr);
+  if (result > 0 && static_cast<size_t>(result) < sending_->bytes && !(closing_ && lost_)) {
+    auto rest = static_cast<size_t>(result);
+    sending_->bytes -= rest;
+    while (rest >= send_message_.msg_iov->iov_len) {
+      rest -= send_message_.msg_iov->iov_len;
+      ++send_message_.msg_iov;
+      --send_message_.msg_iovlen;
+    }
+    send_message_.msg_iov->iov_base =
+        static_cast<std::byte*>(send_message_.msg_iov->iov_base) + rest;
+    send_message_.msg_iov->iov_len -= rest;
+    submit_send();
+    return;
+  }
+  sending_->heads_used = sending_->piece_count = sending_->bytes = 0;
+  sending_->last_is_head = false;
+  sending_ = nullptr;
+  if (result <= 0) lose(errno_error(result == 0 ? EPIPE : -result, peer_));
+  if (closing_ && filling_->bytes == 0) {
+    maybe_closed();
+    return;
+  }
+  if (lost_) {
+    maybe_closed();
+    return;
+  }
+  flush();
+  if (was_full_ && ready()) {
+    was_full_ = false;
+    events_->link_ready();
+  }
+}
+
+// --- receiving ---
+
+void SocketLink::submit_receive() {
+  if (staging_begin_ == staging_end_) staging_begin_ = staging_end_ = 0;
+  receive_message_ = {};
+  receive_message_.msg_iov = receive_pieces_.data();
+  if (in_frame_) {
+    assert(staging_begin_ == staging_end_);
+    const auto rest = data_.subspan(data_done_);
+    receive_pieces_ = {iovec{rest.data(), rest.size()}, iovec{staging_.data(), behind_bytes}};
+    receive_message_.msg_iovlen = 2;
+    receive_asked_ = rest.size() + behind_bytes;
+  } else {
+    if (staging_begin_ > 0) {  // the beginning of a head: to the front
+      std::memmove(staging_.data(), staging_.data() + staging_begin_,
+                   staging_end_ - staging_begin_);
+      staging_end_ -= staging_begin_;
+      staging_begin_ = 0;
+    }
+    receive_pieces_[0] = {staging_.data() + staging_end_, staging_bytes - staging_end_};
+    receive_message_.msg_iovlen = 1;
+    receive_asked_ = staging_bytes - staging_end_;
+  }
+  receiving_ = true;
+  io_uring_sqe* sqe = worker_.prepare(receive_);
+  io_uring_prep_recvmsg(sqe, socket_.get(), &receive_message_, 0);
+  // There is nothing to be had before the next packet: do not try, wait for it.
+  if (drained_) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+}
+
+void SocketLink::received(int result, uint32_t) {
+  receiving_ = false;
+  if (closing_ || lost_) {
+    maybe_closed();
+    return;
+  }
+  if (result == -EINTR || result == -EAGAIN) {
+    submit_receive();
+    return;
+  }
+  if (result <= 0) {
+    lose(result == 0 ? Error{ErrorCode::unreachable, peer_ + " closed the connection"}
+                     : errno_error(-result, peer_));
+    return;
+  }
+  auto bytes = static_cast<size_t>(result);
+  drained_ = bytes < receive_asked_;
+  if (in_frame_) {
+    const size_t direct = std::min(bytes, data_.size() - data_done_);
+    data_done_ += direct;
+    bytes -= direct;
+  }
+  staging_end_ += bytes;
+  if (parse()) {
+    submit_receive();
+  } else {
+    maybe_closed();
+  }
+}
+
+// Takes all frames that are there; false when the link is to end.
+bool SocketLink::parse() {
+  for (;;) {
+    if (in_frame_) {
+      if (data_done_ < data_.size()) return true;
+      if (!finish_frame()) return false;
+    } else {
+      const size_t there = staging_end_ - staging_begin_;
+      if (there < sizeof header_) return true;
+      std::memcpy(&header_, staging_.data() + staging_begin_, sizeof header_);
+      if (const char* fault = wire::header_fault(header_, limits::frame_data_bytes_max)) {
+        lose({ErrorCode::failed, peer_ + " sent " + fault});
+        return false;
+      }
+      if (there < sizeof header_ + header_.body_bytes) return true;
+      if (!begin_frame()) return false;
+    }
+    if (closing_ || lost_) return false;
+  }
+}
+
+bool SocketLink::begin_frame() {
+  staging_begin_ += sizeof header_;
+  std::memcpy(body_.data(), staging_.data() + staging_begin_, header_.body_bytes);
+  staging_begin_ += header_.body_bytes;
+  auto placed = events_->place(header_, std::span(body_).first(header_.body_bytes));
+  if (!placed) return false;
+  assert(placed->size() == header_.data_bytes());
+  data_ = *placed;
+  data_done_ = std::min(data_.size(), staging_end_ - staging_begin_);
+  if (data_done_ > 0) std::memcpy(data_.data(), staging_.data() + staging_begin_, data_done_);
+  staging_begin_ += data_done_;
+  in_frame_ = true;
+  return true;
+}
+
+bool SocketLink::finish_frame() {
+  in_frame_ = false;
+  return events_->deliver(header_, std::span(body_).first(header_.body_bytes), data_).has_value();
+}
+
+// --- ending ---
+
+void SocketLink::lose(Error why) {
+  if (lost_ || closing_) return;
+  lost_ = true;
+  events_->link_lost(std::move(why));
+}
+
+// Lets what is being sent go out, for a bounded time; then nothing of ours is in the kernel's
+// hands.
+void SocketLink::close() {
+  if (closing_) return;
+  closing_ = true;
+  if (receiving_) worker_.cancel(receive_);
+  if (lost_) {
+    if (sending_ != nullptr) worker_.cancel(send_);
+  } else {
+    if (sending_ == nullptr && filling_->bytes != 0) {
+      flush();
+    }
+    if (sending_ != nullptr) close_timer_.arm_after(kLastWordsNs);
+  }
+  maybe_closed();
+}
+
+void SocketLink::maybe_closed() {
+  if (closing_ && !receiving_ && sending_ == nullptr && !closed_) worker_.flush_later(report_);
+}
+
+void SocketLink::report_closed() {
+  if (closed_ || receiving_ || sending_ != nullptr) return;
+  closed_ = true;
+  close_timer_.disarm();
+  socket_.reset();
+  events_->link_closed();  // may destroy this, but not from inside
+}
+
+}  // namespace farport

@@ -1,0 +1,120 @@
+// A session's frames over one TCP connection (IPv4 or IPv6), by io_uring.
+//
+// Sending: heads are gathered in one block, data is referred to, and everything of an iteration of
+// the loop leaves in one sendmsg; while that is under way the next batch gathers. Receiving: short
+// frames come many at a time through a staging block; the data of a long frame is received right
+// where it belongs, with a little room behind it for the next frame's head.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/file_descriptor.h"
+#include "dataplane/limits.h"
+#include "dataplane/link.h"
+#include "dataplane/worker.h"
+
+namespace farport {
+
+// TCP options that the link relies on: no delay, little unsent data in the kernel (so that urgent
+// frames do not wait behind it), a dead peer noticed. For sockets of either side, before
+// SocketLink.
+Result<void> prepare_link_socket(int fd);
+
+class SocketLink final : public Link {
+ public:
+  // `socket`: connected, prepared. `peer`: "address:port", for messages.
+  SocketLink(Worker& worker, FileDescriptor socket, std::string peer);
+  ~SocketLink() override;
+
+  void start(LinkEvents& events) override;
+  bool ready() const override;
+  void send(std::span<const std::byte> head, std::span<const std::byte> data) override;
+  void flush() override;
+  void close() override;
+  const char* peer() const override { return peer_.c_str(); }
+
+ private:
+  static constexpr size_t staging_bytes = 64 << 10;
+  static constexpr size_t behind_bytes = 4 << 10;  // room for heads behind a long frame's data
+  static constexpr size_t heads_bytes = 64 << 10;
+  static constexpr size_t pieces_max = 256;
+  static constexpr size_t batch_bytes_max = 512 << 10;
+
+  // What leaves in one sendmsg. The block of heads never moves once made.
+  struct Batch {
+    std::vector<std::byte> heads = std::vector<std::byte>(heads_bytes);
+    size_t heads_used = 0;
+    std::array<iovec, pieces_max> pieces;
+    size_t piece_count = 0;
+    size_t bytes = 0;
+    bool last_is_head = false;  // the next head may join the last piece
+  };
+  struct Send final : RingOperation {
+    explicit Send(SocketLink& link) : link(link) {}
+    void completed(int result, uint32_t flags) override { link.sent(result, flags); }
+    SocketLink& link;
+  };
+  struct Receive final : RingOperation {
+    explicit Receive(SocketLink& link) : link(link) {}
+    void completed(int result, uint32_t flags) override { link.received(result, flags); }
+    SocketLink& link;
+  };
+  // link_closed() comes from the loop, after all else of the iteration.
+  struct Closed final : Flushable {
+    explicit Closed(SocketLink& link) : link(link) {}
+    void flush() override { link.report_closed(); }
+    SocketLink& link;
+  };
+
+  void submit_send();
+  void sent(int result, uint32_t flags);
+  void submit_receive();
+  void received(int result, uint32_t flags);
+  bool parse();
+  bool begin_frame();
+  bool finish_frame();
+  void lose(Error why);
+  void maybe_closed();
+  void report_closed();
+
+  Worker& worker_;
+  FileDescriptor socket_;
+  std::string peer_;
+  LinkEvents* events_ = nullptr;
+
+  std::array<std::unique_ptr<Batch>, 2> batches_;
+  Batch* filling_;
+  Batch* sending_ = nullptr;
+  msghdr send_message_{};
+  Send send_{*this};
+  bool was_full_ = false;
+
+  std::vector<std::byte> staging_;
+  size_t staging_begin_ = 0;  // of what is not parsed yet
+  size_t staging_end_ = 0;
+  wire::FrameHeader header_{};
+  std::array<std::byte, wire::body_bytes_max> body_{};
+  std::span<std::byte> data_;  // of the frame being received
+  size_t data_done_ = 0;
+  bool in_frame_ = false;  // head taken, data not complete
+  std::array<iovec, 2> receive_pieces_{};
+  msghdr receive_message_{};
+  size_t receive_asked_ = 0;
+  bool drained_ = false;  // the last receive got less than it asked for
+  Receive receive_{*this};
+  bool receiving_ = false;
+
+  bool lost_ = false;
+  bool closing_ = false;
+  bool closed_ = false;
+  Timer close_timer_;  // a peer that does not take our last words is not waited for
+  Closed report_{*this};
+};
+
+}  // namespace farport
