@@ -58,6 +58,8 @@ def driver_of(guest, port):
 class GadgetDisk:
     """A configfs mass-storage gadget on dummy_hcd: the kernel of the guest plays the disk, in a RAM file."""
 
+    vendor_product = "1d6b:0104"
+
     def __init__(self, guest, name, serial, size_mb, udc):
         self.guest, self.name, self.serial, self.size_mb, self.udc = guest, name, serial, size_mb, udc
         self.file = f"/run/lab/{name}.img"
@@ -84,6 +86,8 @@ class GadgetDisk:
 
 class QemuDisk:
     """QEMU's own usb-storage on its xHCI, in a file of the machine that runs the lab."""
+
+    vendor_product = "46f4:0001"
 
     def __init__(self, guest, folder, serial, size_mb, driver="usb-storage"):
         self.guest, self.serial, self.size_mb, self.driver = guest, serial, size_mb, driver
@@ -195,10 +199,53 @@ class Reader:
             raise LabError(f"{what}: the reader of {self.path} ended without an I/O error: {said.strip()}")
 
 
+class GadgetSourceSink:
+    """A SourceSink gadget on dummy_hcd, which the kernel's usbtest driver tests from the other side."""
+
+    vendor_product = "0525:a4a0"
+    # Of drivers/usb/misc/usbtest.c; isochronous ones are left out, dummy_hcd has none. 1 to 8: bulk, plain and
+    # scattered, both ways; 9, 10: control, alone and queued; 11, 12: unlink; 13: halts; 14: control OUT;
+    # 17 to 20: unaligned; 21: control OUT unaligned; 24: unlink from a queue; 27, 28: bulk queues;
+    # 29: toggle after CLEAR_HALT.
+    TESTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18, 19, 20, 21, 24, 27, 28, 29)
+
+    def __init__(self, guest, name, serial, udc):
+        self.guest, self.name, self.serial, self.udc = guest, name, serial, udc
+
+    def make(self):
+        self.guest.run(f"sh /lab/gadget sourcesink {self.name} {self.udc} {self.serial}")
+        self.port = usb_port(self.guest, self.serial)
+        return self
+
+    def remove(self):
+        self.guest.run(f"sh /lab/gadget remove {self.name}")
+
+
+def gadget_source_sink(guest, name="sourcesink", serial="LABSOURCE01", udc=2):
+    return _present(GadgetSourceSink(guest, name, serial, udc))
+
+
+def check_usbtest(guest, serial):
+    """Every test of usbtest passes on that device in that guest."""
+    guest.run("modprobe usbtest")
+    port = usb_port(guest, serial)
+    wait_until("usbtest drives the device", 10, lambda: driver_of(guest, port) == "usbtest")
+    node = guest.run(f"printf /dev/bus/usb/%03d/%03d $(cat /sys/bus/usb/devices/{port}/busnum "
+                     f"/sys/bus/usb/devices/{port}/devnum)")
+    for test in GadgetSourceSink.TESTS:
+        result = guest.try_run(f"/lab/usbtest {node} {test}", limit_s=120)
+        if result.status != 0:
+            raise LabError(f"usbtest in {guest.name}: {result}")
+    guest.run("rmmod usbtest")
+    return f"{len(GadgetSourceSink.TESTS)} tests of usbtest"
+
+
 # Serial ports
 
 class GadgetSerial:
     """An ACM gadget on dummy_hcd: `port` is the host's side (ttyACM*), `far_end` the device's (ttyGS*)."""
+
+    vendor_product = "1d6b:0104"
 
     def __init__(self, guest, name, serial, udc):
         self.guest, self.name, self.serial, self.udc = guest, name, serial, udc
@@ -225,7 +272,9 @@ def gadget_serial(guest, name="acm", serial="LABACM01", udc=1):
 
 
 class QemuSerial:
-    """QEMU's usb-serial (an FTDI adapter): /dev/ttyUSB* in the guest, guest.serial on this side."""
+    """QEMU's usb-serial (an FTDI adapter): /dev/ttyUSB* in the guest, HostSerial on this side."""
+
+    vendor_product = "0403:6001"
 
     def __init__(self, guest, serial):
         self.guest, self.serial = guest, serial

@@ -38,10 +38,8 @@ def config(name, peers=(), exports=(), usbip_server=False, imports=()):
     return text
 
 
-def usb_name(disk):
-    """A lab's gadget by vendor, product and serial number; QEMU's disk has its own."""
-    vendor_product = "46f4:0001" if disk.serial.startswith("LABQEMU") else "1d6b:0104"
-    return f"usb:{vendor_product}:{disk.serial}"
+def usb_name(device):
+    return f"usb:{device.vendor_product}:{device.serial}"
 
 
 def serial_name(port):

@@ -325,17 +325,18 @@ class Guest:
         """A place in the kernel's log and the console, for kernel_trouble()."""
         return tuple(log.stat().st_size if log.exists() else 0 for log in (self.kernel_log, self.console_log))
 
-    def kernel_trouble(self, since=(0, 0)):
-        """Lines of the kernel's log and the console, from that mark on, that no healthy kernel writes.
+    def logs_since(self, mark):
+        """(name, text) of both logs from that mark on.
 
-        The console is where a panic ends up: the agent that copies the log is dead by then.
+        The console is where a panic ends up: the agent that copies the kernel's log is dead by then.
         """
-        lines = []
-        for log, start in zip((self.kernel_log, self.console_log), since):
+        for name, log, start in zip(("kernel log", "console"), (self.kernel_log, self.console_log), mark):
             if log.exists():
-                text = log.read_bytes()[start:].decode(errors="replace")
-                lines += [line for line in text.splitlines() if KERNEL_TROUBLE.search(line)]
-        return lines
+                yield name, log.read_bytes()[start:].decode(errors="replace")
+
+    def kernel_trouble(self, since=(0, 0)):
+        """Lines of both logs, from that mark on, that no healthy kernel writes."""
+        return [line for _, text in self.logs_since(since) for line in text.splitlines() if KERNEL_TROUBLE.search(line)]
 
 
 def wire():

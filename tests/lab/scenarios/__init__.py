@@ -3,4 +3,5 @@
 from scenarios import stock  # noqa: F401
 from scenarios import disks  # noqa: F401
 from scenarios import serial  # noqa: F401
+from scenarios import usb  # noqa: F401
 from scenarios import faults  # noqa: F401

@@ -40,6 +40,13 @@ def stock_usbip_baseline(lab):
 
 
 @scenario(needs_farport=False)
+def local_usbtest(lab):
+    """The kernel's usbtest passes on the SourceSink gadget where it is: what fails elsewhere, the path broke."""
+    with devices.gadget_source_sink(lab.a) as gadget:
+        return devices.check_usbtest(lab.a, gadget.serial)
+
+
+@scenario(needs_farport=False)
 def local_devices(lab):
     """The lab's other devices work where they are: QEMU's disk and serial adapter, the ACM gadget's lines."""
     with devices.qemu_disk(lab.a, lab.logs) as disk:

@@ -1,0 +1,16 @@
+"""What USB can do besides disks and serial ports: every kind of transfer, against the kernel's own tests."""
+
+import devices
+import farport
+from scenario import scenario
+
+
+@scenario()
+def usbtest_suite(lab):
+    """The kernel's usbtest in B passes on A's SourceSink gadget: sizes, queues, scatter, unlink, halts, control."""
+    with devices.gadget_source_sink(lab.a) as gadget, farport.pair(lab) as (_, b):
+        attachment = b.attach("a", farport.usb_name(gadget), "vhci")
+        note = devices.check_usbtest(lab.b, gadget.serial)
+        b.detach(attachment)
+        devices.wait_usb_device_gone(lab.b, gadget.serial)
+        return note
