@@ -132,6 +132,7 @@ class Guest:
         self.name = name
         self.kernel_log = Path(logs) / f"{name}.kernel.log"
         self.console_log = Path(logs) / f"{name}.console.log"
+        self.sound = Path(logs) / f"{name}.wav"  # what QEMU's USB sound card plays
         self._qemu_log = Path(logs) / f"{name}.qemu.log"
         self._command_log = open(Path(logs) / f"{name}.commands.log", "w", buffering=1)
         self._commands, self._next, self._lock = {}, 1, threading.Lock()
@@ -158,6 +159,8 @@ class Guest:
             "-chardev", f"socket,id=control,fd={control.fileno()}",
             "-chardev", f"file,id=kernel,path={self.kernel_log}",
             "-chardev", f"socket,id=serial,fd={serial.fileno()}",
+            # Without QEMU's mixer, so that the file holds the very samples.
+            "-audiodev", f"wav,id=audio,path={self.sound},out.mixing-engine=off,out.fixed-settings=off",
             "-device", "virtio-serial-pci",
             "-device", "virtserialport,chardev=control,name=lab.control",
             "-device", "virtserialport,chardev=kernel,name=lab.kernel",

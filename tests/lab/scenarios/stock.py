@@ -3,6 +3,7 @@
 import contextlib
 
 import devices
+import sound
 from guest import LabError, wait_until
 from scenario import scenario
 
@@ -44,6 +45,13 @@ def local_usbtest(lab):
     """The kernel's usbtest passes on the SourceSink gadget where it is: what fails elsewhere, the path broke."""
     with devices.gadget_source_sink(lab.a) as gadget:
         return devices.check_usbtest(lab.a, gadget.serial)
+
+
+@scenario(needs_farport=False)
+def local_sound(lab):
+    """Isochronous OUT where the sound card is: how much of it this emulated machine plays at all."""
+    with sound.card(lab.a) as card:
+        return sound.check_playing(lab.a, card)
 
 
 @scenario(needs_farport=False)

@@ -2,6 +2,7 @@
 
 import devices
 import farport
+import sound
 from scenario import scenario
 
 
@@ -13,4 +14,15 @@ def usbtest_suite(lab):
         note = devices.check_usbtest(lab.b, gadget.serial)
         b.detach(attachment)
         devices.wait_usb_device_gone(lab.b, gadget.serial)
+        return note
+
+
+@scenario()
+def sound_isochronous(lab):
+    """QEMU's USB sound card used in B: isochronous OUT through vhci, the samples compared in the file it plays into."""
+    with sound.card(lab.a) as card, farport.pair(lab) as (_, b):
+        attachment = b.attach("a", farport.usb_name(card), "vhci")
+        note = sound.check_playing(lab.b, card)
+        b.detach(attachment)
+        devices.wait_usb_device_gone(lab.b, card.serial)
         return note
