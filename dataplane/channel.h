@@ -182,6 +182,8 @@ class DriverChannel final : public Channel, public DriverPort {
   void start(DeviceInfo info, uint64_t nominal_bytes_s, uint64_t credit_bytes,
              std::unique_ptr<Driver> driver);
   void close(Error why) override;
+  // Whether start() went well and the channel is in use.
+  bool open() const { return state_ == State::open; }
   Driver* driver() { return driver_.get(); }
 
   // DriverPort

@@ -268,7 +268,10 @@ Result<void> DriverChannel::deliver(const wire::FrameHeader& header,
     case wire::FrameType::close:
       peer_closed_ = true;
       close_due_ = false;
-      if (state_ == State::opening) why_ = peer_reason(body, data);
+      if (state_ == State::opening) {  // unplugged before its driver was made
+        why_ = peer_reason(body, data);
+        state_ = State::stopped;
+      }
       if (state_ == State::open) {
         const Error why = peer_reason(body, data);
         driver_->unplugged(why.message);

@@ -35,6 +35,8 @@ class LocalChannel final : public DriverPort, private DeviceEvents {
   // Takes the device away from the consumer. channel_closed() follows.
   void close();
 
+  // Whether start() went well and the channel is in use.
+  bool open() const { return state_ == State::open; }
   Driver& driver() { return *driver_; }
   const Meter& meter() const { return meter_; }
 
