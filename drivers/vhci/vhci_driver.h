@@ -1,0 +1,59 @@
+// The kernel as the consumer: a port of its virtual USB host controller (module vhci_hcd). The
+// kernel speaks USB/IP into one end of a socketpair; we serve the other.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "drivers/driver.h"
+#include "drivers/usbip/urb_stream.h"
+
+namespace farport {
+
+struct VhciSettings {
+  // Of controller 0, which stands for all of them; another folder in tests.
+  std::string directory = "/sys/devices/platform/vhci_hcd.0";
+};
+
+class VhciDriver final : public Driver, private usbip::UrbStream::Events {
+ public:
+  // Off the worker: checks that a device like `info` can be attached now, and opens what is needed.
+  // Errors: the module is not loaded (not_found), no permission (denied), no free port of the right
+  // speed (busy).
+  static Result<std::unique_ptr<VhciDriver>> create(const VhciSettings& settings,
+                                                    const DeviceInfo& info);
+
+  std::string_view name() const override { return "vhci"; }
+  // "vhci port 3" once started. Any thread.
+  std::string path() const override;
+
+  // Attaches to the first free port. Reading sysfs' status and writing its attach file happen here,
+  // on the worker: neither sleeps on anything but the kernel's own short locks (tens of
+  // microseconds, measured), and the kernel begins to enumerate at once, which somebody must serve.
+  Result<void> start(Worker& worker, DriverPort& port) override;
+  void completed(Transfer& transfer) override { stream_->completed(transfer); }
+  void unplugged(std::string_view) override { stream_->unplugged(); }
+  void stop() override { stream_->finish(); }
+
+ private:
+  VhciDriver(const VhciSettings& settings, FileDescriptor attach, FileDescriptor detach);
+
+  Result<uint32_t> attach(int socket, const DeviceInfo& info);
+  void detach();
+
+  // UrbStream::Events
+  void stream_ended(std::string_view reason) override;
+  void stream_answered() override;
+  void stream_closed() override { port_->driver_stopped(); }
+
+  VhciSettings settings_;
+  FileDescriptor attach_file_;
+  FileDescriptor detach_file_;
+  DriverPort* port_ = nullptr;
+  std::unique_ptr<usbip::UrbStream> stream_;
+  std::atomic<int> vhci_port_{-1};
+};
+
+}  // namespace farport
