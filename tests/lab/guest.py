@@ -339,7 +339,8 @@ class Guest:
 
     def kernel_trouble(self, since=(0, 0)):
         """Lines of both logs, from that mark on, that no healthy kernel writes."""
-        return [line for _, text in self.logs_since(since) for line in text.splitlines() if KERNEL_TROUBLE.search(line)]
+        lines = [line for _, text in self.logs_since(since) for line in text.splitlines()]
+        return [line for line in lines if KERNEL_TROUBLE.search(line)]
 
 
 def wire():

@@ -3,7 +3,6 @@
 import contextlib
 
 import devices
-import sound
 from guest import LabError, wait_until
 from scenario import scenario
 
@@ -50,8 +49,8 @@ def local_usbtest(lab):
 @scenario(needs_farport=False)
 def local_sound(lab):
     """Isochronous OUT where the sound card is: how much of it this emulated machine plays at all."""
-    with sound.card(lab.a) as card:
-        return sound.check_playing(lab.a, card)
+    with devices.sound_card(lab.a) as card:
+        return devices.check_playing(lab.a, card)
 
 
 @scenario(needs_farport=False)

@@ -2,7 +2,6 @@
 
 import devices
 import farport
-import sound
 from scenario import scenario
 
 
@@ -19,10 +18,10 @@ def usbtest_suite(lab):
 
 @scenario()
 def sound_isochronous(lab):
-    """QEMU's USB sound card used in B: isochronous OUT through vhci, the samples compared in the file it plays into."""
-    with sound.card(lab.a) as card, farport.pair(lab) as (_, b):
+    """QEMU's USB sound card used in B: isochronous OUT through vhci; the samples are compared where they end."""
+    with devices.sound_card(lab.a) as card, farport.pair(lab) as (_, b):
         attachment = b.attach("a", farport.usb_name(card), "vhci")
-        note = sound.check_playing(lab.b, card)
+        note = devices.check_playing(lab.b, card)
         b.detach(attachment)
         devices.wait_usb_device_gone(lab.b, card.serial)
         return note

@@ -3,7 +3,7 @@
 import contextlib
 import struct
 
-import devices
+from devices.usb import ENUMERATE_S, usb_port
 from guest import LabError, wait_until
 
 SECONDS = 2
@@ -12,7 +12,7 @@ WAV_HEADER_BYTES = 44
 PLAYED_FRACTION_MIN = 0.5  # isochronous data may be late and lost, on an emulated machine more than elsewhere
 
 
-class Card:
+class SoundCard:
     vendor_product = "46f4:0002"
 
     def __init__(self, guest, serial):
@@ -20,11 +20,11 @@ class Card:
 
 
 @contextlib.contextmanager
-def card(guest, serial="LABAUDIO01"):
+def sound_card(guest, serial="LABAUDIO01"):
     identity = guest.plug("usb-audio", audiodev="audio", serial=serial)
     try:
-        devices.usb_port(guest, serial)
-        yield Card(guest, serial)
+        usb_port(guest, serial)
+        yield SoundCard(guest, serial)
     finally:
         guest.unplug(identity)
 
@@ -32,7 +32,7 @@ def card(guest, serial="LABAUDIO01"):
 def check_playing(consumer, card):
     """Plays a count, left up and right down, in the consumer; what the card played must be runs of that count."""
     consumer.run("modprobe -a snd_usb_audio snd_pcm_oss")
-    wait_until(f"/dev/dsp in {consumer.name}", devices.ENUMERATE_S, lambda: consumer.succeeds("test -c /dev/dsp"))
+    wait_until(f"/dev/dsp in {consumer.name}", ENUMERATE_S, lambda: consumer.succeeds("test -c /dev/dsp"))
     frames = SECONDS * RATE
     data = b"".join(struct.pack("<hh", count % 20000 + 1, -(count % 20000) - 1) for count in range(frames))
     player = consumer.start("/lab/play /dev/dsp", limit_s=60)
