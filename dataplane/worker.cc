@@ -78,7 +78,7 @@ void Worker::wake() {
 
 void Worker::run() {
   enable();
-  while (!stopping_.load(std::memory_order_relaxed)) turn(TimerQueue::never);
+  while (!stopping_.load(std::memory_order_relaxed)) turn(TimerQueue::never, nullptr);
   stopping_.store(false);
   drain();
 }
@@ -88,19 +88,20 @@ bool Worker::run_until(const std::function<bool()>& done, uint64_t timeout_ns) {
   const uint64_t until_ns = now_ns() + timeout_ns;
   while (!done()) {
     if (now_ns() >= until_ns) return false;
-    turn(until_ns);
+    turn(until_ns, &done);
   }
   return true;
 }
 
 // The life of a worker. One iteration: what has happened, what it leads to, all of it handed to the
 // kernel at once, then sleep or spin.
-void Worker::turn(uint64_t until_ns) {
+void Worker::turn(uint64_t until_ns, const std::function<bool()>* done) {
   unsigned events = reap();
   events += take_messages();
   events += static_cast<unsigned>(timers_.next_ns() == TimerQueue::never ? 0 : fire_timers());
   flushables_.run();
-  if (!flushables_.empty() || stopping_.load(std::memory_order_relaxed)) {
+  if (!flushables_.empty() || stopping_.load(std::memory_order_relaxed) ||
+      (done != nullptr && (*done)())) {
     submit();
   } else if (settings_.spin_us != 0 && spinning(events)) {
     submit();
@@ -208,7 +209,9 @@ void Worker::cancel(RingOperation& operation) {
 void Worker::enable() {
   if (!enabled_) {
     enabled_ = true;
-    const int result = io_uring_enable_rings(&ring_);
+    // Debian's liburing 2.3 leaves io_uring_enable_rings() out of its library.
+    const int result = io_uring_register(static_cast<unsigned>(ring_.ring_fd),
+                                         IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
     assert(result == 0);
   }
   wakeup_.listen();

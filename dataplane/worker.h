@@ -79,7 +79,7 @@ class Worker final : public Loop {
   void enable();
   void drain();
   void wake();
-  void turn(uint64_t until_ns);
+  void turn(uint64_t until_ns, const std::function<bool()>* done);
   unsigned reap();
   unsigned take_messages();
   int fire_timers();

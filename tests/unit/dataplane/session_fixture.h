@@ -1,0 +1,124 @@
+// Two hosts with a session between them over a simulated link: A connects and has the consumers, B
+// has the devices.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/session.h"
+#include "dataplane/worker.h"
+#include "tests/unit/dataplane/simulated_link.h"
+#include "tests/unit/fake_device.h"
+#include "tests/unit/fake_driver.h"
+
+namespace farport {
+
+// Records what one host's session and channels report.
+struct Host final : SessionEvents, ChannelEvents {
+  struct Message {
+    wire::MessageKind kind;
+    uint32_t id;
+    std::string text;
+  };
+  bool opened = false;
+  bool closed = false;
+  PeerHello peer;
+  Error why;
+  std::vector<Message> messages;
+  std::vector<Error> channels_closed;
+  SimulatedLink* link = nullptr;
+  std::unique_ptr<Session> session;
+
+  void session_opened(Session&, const PeerHello& hello) override {
+    opened = true;
+    peer = hello;
+  }
+  void session_message(Session&, wire::MessageKind kind, uint32_t id, std::string text) override {
+    messages.push_back({kind, id, std::move(text)});
+  }
+  void session_closed(Session&, Error error) override {
+    closed = true;
+    why = std::move(error);
+  }
+  void channel_closed(Channel&, Error error) override {
+    channels_closed.push_back(std::move(error));
+  }
+};
+
+class SessionFixture : public testing::Test {
+ protected:
+  SessionFixture() {
+    auto worker = Worker::create({});  // only its address is used: fakes run nothing on it
+    if (!worker) throw std::runtime_error(worker.error().message);
+    worker_ = std::move(*worker);
+    auto ends = SimulatedLink::pair(loop_);
+    make(a_, "alpha", true, std::move(ends[0]));
+    make(b_, "beta", false, std::move(ends[1]));
+  }
+  ~SessionFixture() override {
+    for (Host* host : {&a_, &b_}) {
+      if (host->session && !host->closed) host->session->close({ErrorCode::failed, "test over"});
+    }
+    run();
+    EXPECT_TRUE(a_.closed && b_.closed);
+    a_.session.reset();
+    b_.session.reset();
+    EXPECT_EQ(loop_.buffers().bytes_in_use(), 0u) << "memory of a transfer was not given back";
+  }
+
+  void make(Host& host, std::string name, bool connecting, std::unique_ptr<SimulatedLink> link) {
+    SessionSettings settings;
+    settings.host_name = std::move(name);
+    settings.connecting = connecting;
+    settings.boot.fill(connecting ? 1 : 2);
+    settings.session.fill(connecting ? 7 : 0);
+    host.link = link.get();
+    host.session =
+        std::make_unique<Session>(*worker_, loop_, std::move(settings), std::move(link), host);
+  }
+  void start() {
+    b_.session->start();
+    a_.session->start();
+    run();
+  }
+  // Lets everything happen that can, without moving the clock.
+  void run() {
+    for (int idle = 0; idle < 2;) {
+      const bool moves = loop_.flush_waiting() || moving(a_) || moving(b_);
+      idle = moves ? 0 : idle + 1;
+      loop_.flush();
+      if (!a_.closed && a_.link->has_frames()) a_.link->arrive();
+      if (!b_.closed && b_.link->has_frames()) b_.link->arrive();
+    }
+  }
+  bool moving(const Host& host) const {
+    const Host& other = &host == &a_ ? b_ : a_;
+    return !host.closed && host.link->has_frames() && !other.closed && !other.link->closing();
+  }
+  // A channel from a FakeDevice at B to a FakeDriver at A.
+  struct Ends {
+    DriverChannel* channel;
+    FakeDevice* device;
+    FakeDriver* driver;
+    DeviceChannel* device_channel;
+  };
+  Ends open_channel(uint32_t number, uint64_t credit = limits::usb_channel_credit_bytes) {
+    auto device = std::make_unique<FakeDevice>();
+    auto driver = std::make_unique<FakeDriver>();
+    Ends ends{a_.session->add_driver_channel(number, a_), device.get(), driver.get(), nullptr};
+    ends.device_channel = b_.session->add_device_channel(number, std::move(device), 0, credit, b_);
+    if (ends.channel != nullptr) ends.channel->start({}, 0, credit, std::move(driver));
+    return ends;
+  }
+
+  SimulatedLoop loop_;
+  std::unique_ptr<Worker> worker_;
+  Host a_;
+  Host b_;
+};
+
+}  // namespace farport
