@@ -1,5 +1,6 @@
 #include "devices/usbip/tcp.h"
 
+#include <fmt/format.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -46,8 +47,8 @@ std::string address_text(const sockaddr& address, uint32_t length) {
                   NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
     return "unknown";
   }
-  const bool v6 = address.sa_family == AF_INET6;
-  return (v6 ? "[" : "") + std::string(host) + (v6 ? "]:" : ":") + port;
+  if (address.sa_family == AF_INET6) return fmt::format("[{}]:{}", host, port);
+  return fmt::format("{}:{}", host, port);
 }
 
 void set_tcp_options(int socket) {
