@@ -1,6 +1,5 @@
 #include "bench/floor.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -8,9 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <future>
 #include <vector>
 
+#include "bench/meeting.h"
 #include "bench/stage.h"
 #include "dataplane/file_descriptor.h"
 
@@ -20,37 +19,6 @@ namespace {
 
 // Fits a core's second-level cache, and one call moves four of the largest frames we send.
 constexpr size_t kBufferBytes = 256 * 1024;
-
-sockaddr_in address_of(const Stage& stage, uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  inet_pton(AF_INET, stage.device_address.c_str(), &address.sin_addr);
-  return address;
-}
-
-Result<FileDescriptor> listen_on(const Stage& stage, uint16_t& port) {
-  FileDescriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address = address_of(stage, 0);
-  socklen_t length = sizeof address;
-  auto* generic = reinterpret_cast<sockaddr*>(&address);
-  if (!listener || bind(listener.get(), generic, length) != 0 || listen(listener.get(), 1) != 0 ||
-      getsockname(listener.get(), generic, &length) != 0) {
-    return fail_errno(errno, "cannot listen on " + stage.device_address);
-  }
-  port = ntohs(address.sin_port);
-  return listener;
-}
-
-Result<FileDescriptor> connect_to(const Stage& stage, uint16_t port) {
-  FileDescriptor connection(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in address = address_of(stage, port);
-  if (!connection ||
-      connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return fail_errno(errno, "cannot connect to " + stage.device_address);
-  }
-  return connection;
-}
 
 // One end of the connection: a stream of blocks in, a stream of blocks out, nothing kept of either.
 class Stream {
@@ -171,27 +139,18 @@ class DriverEnd {
 }  // namespace
 
 Result<Measurement> run_floor(const Load& load) {
-  std::promise<uint16_t> listening;  // 0: could not
+  Meeting meeting;
   Result<Measurement> measured = fail("the floor did not run");
 
   const End device = [&](const Stage& stage) -> Result<void> {
-    uint16_t port = 0;
-    Result<FileDescriptor> listener = listen_on(stage, port);
-    listening.set_value(port);
-    if (!listener) return std::unexpected(listener.error());
-    // So that a driver end that could not connect does not leave this one waiting.
-    const timeval limit{5, 0};
-    setsockopt(listener->get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    FileDescriptor connection(accept4(listener->get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!connection) return fail_errno(errno, "cannot accept");
-    Stream stream(std::move(connection), load.wait);
+    Result<FileDescriptor> connection = meeting.accept(stage);
+    if (!connection) return std::unexpected(connection.error());
+    Stream stream(std::move(*connection), load.wait);
     return device_end(stream, load.in ? floor_message_bytes : load.size,
                       load.in ? load.size : floor_message_bytes);
   };
   const End driver = [&](const Stage& stage) -> Result<void> {
-    const uint16_t port = listening.get_future().get();
-    if (port == 0) return {};  // the device end's error is the one to tell
-    Result<FileDescriptor> connection = connect_to(stage, port);
+    Result<FileDescriptor> connection = meeting.connect(stage);
     if (!connection) return std::unexpected(connection.error());
     Stream stream(std::move(*connection), load.wait);
     measured = DriverEnd(stream, stage, load).run();
