@@ -55,13 +55,13 @@ def stock_server(lab):
     with devices.gadget_disk(lab.a) as disk, stock_export(lab.a, disk):
         text = farport.config("b", imports=[("old", lab.address_a)])
         with farport.daemon(lab.b, text) as b:
-            host, name = farport.imported(b, "old", disk)
-            attachment = b.attach(host, name, "vhci")
+            name = farport.imported_name("old", disk)
+            attachment = b.attach("b", name, "vhci")
             note = devices.check_whole_disk(lab.b, disk, devices.block_device(lab.b, disk.serial), "stock server")
             b.detach(attachment)
             devices.wait_usb_device_gone(lab.b, disk.serial)
             # A stock usbipd frees a device when its client's connection ends: it can be had again.
-            b.detach(b.attach(host, name, "vhci"))
+            b.detach(b.attach("b", name, "vhci"))
     return note
 
 

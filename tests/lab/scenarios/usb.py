@@ -7,7 +7,10 @@ from scenario import scenario
 
 @scenario()
 def usbtest_suite(lab):
-    """The kernel's usbtest in B passes on A's SourceSink gadget: sizes, queues, scatter, unlink, halts, control."""
+    """The kernel's usbtest in B passes on A's SourceSink gadget: sizes, queues, scatter, unlink, halts, control.
+
+    Stock usbip does not pass: in test 24 usbip_host of kernel 6.1 reads a transfer that it has freed, and faults.
+    """
     with devices.gadget_source_sink(lab.a) as gadget, farport.pair(lab) as (_, b):
         attachment = b.attach("a", farport.usb_name(gadget), "vhci")
         note = devices.check_usbtest(lab.b, gadget.serial)
