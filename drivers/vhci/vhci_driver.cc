@@ -29,9 +29,9 @@ Result<FileDescriptor> open_for_writing(const std::string& path) {
 }
 
 Error no_free_port(bool super_speed) {
-  return {ErrorCode::busy,
-          std::string("no free virtual USB port for a ") + (super_speed ? "super" : "high") +
-              "-speed device; detach another one (usbip port lists them)"};
+  return {ErrorCode::busy, std::string("no free virtual USB port for a ") +
+                               (super_speed ? "super" : "high") +
+                               "-speed device; detach another one (usbip port lists them)"};
 }
 
 void enlarge_buffers(int socket) {
@@ -44,6 +44,10 @@ void enlarge_buffers(int socket) {
 }
 
 }  // namespace
+
+int VhciSettings::write_line(int file, const std::string& line) {
+  return ::pwrite(file, line.data(), line.size(), 0) < 0 ? errno : 0;
+}
 
 VhciDriver::VhciDriver(const VhciSettings& settings, FileDescriptor attach, FileDescriptor detach)
     : settings_(settings), attach_file_(std::move(attach)), detach_file_(std::move(detach)) {}
@@ -97,9 +101,10 @@ Result<uint32_t> VhciDriver::attach(int socket, const DeviceInfo& info) {
     const std::string line = std::to_string(*number) + " " + std::to_string(socket) + " " +
                              std::to_string(usbip::devid_of(info)) + " " +
                              std::to_string(usbip::speed_code(info.speed));
-    if (::pwrite(attach_file_.get(), line.data(), line.size(), 0) >= 0) return *number;
-    if (errno != EBUSY) {
-      return fail_errno(errno, "the kernel refused the device on its virtual USB port " +
+    const int error = settings_.write(attach_file_.get(), line);
+    if (error == 0) return *number;
+    if (error != EBUSY) {
+      return fail_errno(error, "the kernel refused the device on its virtual USB port " +
                                    std::to_string(*number));
     }
     taken.push_back(*number);
@@ -107,8 +112,7 @@ Result<uint32_t> VhciDriver::attach(int socket, const DeviceInfo& info) {
 }
 
 void VhciDriver::detach() {
-  const std::string line = std::to_string(vhci_port_.load());
-  [[maybe_unused]] const auto written = ::pwrite(detach_file_.get(), line.data(), line.size(), 0);
+  settings_.write(detach_file_.get(), std::to_string(vhci_port_.load()));
 }
 
 void VhciDriver::stream_ended(std::string_view reason) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,11 @@ namespace farport {
 struct VhciSettings {
   // Of controller 0, which stands for all of them; another folder in tests.
   std::string directory = "/sys/devices/platform/vhci_hcd.0";
+  // Writes a line to one of its opened files: 0, or an errno value. Tests put a kernel of their own
+  // here.
+  std::function<int(int file, const std::string& line)> write = write_line;
+
+  static int write_line(int file, const std::string& line);
 };
 
 class VhciDriver final : public Driver, private usbip::UrbStream::Events {
