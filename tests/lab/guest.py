@@ -140,7 +140,7 @@ class Guest:
         self._greeted = threading.Event()
         self._gone = threading.Event()
         self._qmp_events, self._qmp_replies = queue.Queue(), queue.Queue()
-        self._plugged = 0
+        self._plugged = self._marks = 0
 
         self._control, control = socket.socketpair()
         self._qmp, qmp = socket.socketpair()
@@ -323,6 +323,13 @@ class Guest:
         return data
 
     # Kernel log
+
+    def settle_kernel_log(self):
+        """Returns once all that the kernel has said until now is in the log on this side."""
+        self._marks += 1
+        mark = f"lab: mark {self._marks}."
+        self.run(f"echo '{mark}' > /dev/kmsg", limit_s=10)
+        wait_until(f"kernel log of {self.name}", 10, lambda: mark in self.kernel_log.read_text(errors="replace"))
 
     def log_mark(self):
         """A place in the kernel's log and the console, for kernel_trouble()."""
