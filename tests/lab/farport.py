@@ -32,7 +32,7 @@ def config(name, peers=(), exports=(), usbip_server=False, imports=()):
     for pattern, host in exports:
         text += f'\n[[export]]\ndevice = "{pattern}"\nhosts = ["{host}"]\n'
     if usbip_server:
-        text += f'\n[usbip_server]\nlisten = "0.0.0.0:{USBIP_PORT}"\n'
+        text += f'\n[usbip_server]\nlisten = "0.0.0.0:{USBIP_PORT}"\ninsecure = true\n'
     for lender, address in imports:
         text += f'\n[[usbip_import]]\nname = "{lender}"\naddress = "{address}:{USBIP_PORT}"\n'
     return text

@@ -35,7 +35,7 @@ def qemu_disk(lab):
 @scenario(short=True)
 def stock_client(lab):
     """Stock `usbip list` and `usbip attach` in B use farportd's USB/IP server in A unchanged."""
-    text = farport.config("a", peers=[("b", lab.address_b)], exports=[("usb:*", "b")], usbip_server=True)
+    text = farport.config("a", peers=[("b", lab.address_b)], exports=[("usb:*", "*")], usbip_server=True)
     with devices.gadget_disk(lab.a) as disk, farport.daemon(lab.a, text) as a:
         a.wait_device("a", farport.usb_name(disk))
         listed = lab.b.run(f"usbip list -r {lab.address_a}")
@@ -53,7 +53,7 @@ def stock_client(lab):
 def stock_server(lab):
     """A disk lent by a stock usbipd in A, imported and used by farportd in B."""
     with devices.gadget_disk(lab.a) as disk, stock_export(lab.a, disk):
-        text = farport.config("b", imports=[("old", lab.address_a)])
+        text = farport.config("b", exports=[("usb:*", "b")], imports=[("old", lab.address_a)])
         with farport.daemon(lab.b, text) as b:
             name = farport.imported_name("old", disk)
             attachment = b.attach("b", name, "vhci")
