@@ -81,7 +81,7 @@ void EmulatedSerial::cancel(Transfer& transfer) {
 Transfer* EmulatedSerial::take_any() {
   output_timer_->disarm();
   line_timer_->disarm();
-  for (TransferQueue* queue : {&writing_, &reading_, &notices_, &draining_}) {
+  for (WaitingTransfers* queue : {&writing_, &reading_, &notices_, &draining_}) {
     if (Transfer* transfer = queue->pop()) return transfer;
   }
   return nullptr;

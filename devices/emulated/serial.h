@@ -71,15 +71,15 @@ class EmulatedSerial final : public EmulatedDevice {
   uint8_t lines_ = 0;
   bool break_ = false;
 
-  TransferQueue notices_;
+  WaitingTransfers notices_;
   bool noticed_ = false;       // the first notice was given
   uint8_t noticed_lines_ = 0;  // as last told
   uint8_t conditions_ = 0;     // to be told
 
-  TransferQueue reading_;
+  WaitingTransfers reading_;
   ByteRing received_;
-  TransferQueue writing_;  // device_cookie: bytes moved of each
-  TransferQueue draining_;
+  WaitingTransfers writing_;  // device_cookie: bytes moved of each
+  WaitingTransfers draining_;
   std::optional<Timer> output_timer_;  // armed: output_bytes_ of the first writing_ are on the line
   uint32_t output_bytes_ = 0;
   uint64_t output_end_ns_ = 0;

@@ -7,7 +7,7 @@
 
 namespace farport {
 
-class TransferQueue {
+class WaitingTransfers {
  public:
   bool empty() const { return head_ == nullptr; }
   Transfer* front() const { return head_; }

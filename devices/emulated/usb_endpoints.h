@@ -18,7 +18,7 @@ struct UsbEndpoint {
   uint16_t max_packet_bytes = 0;
   uint8_t interval = 0;       // bInterval
   uint64_t stream_bytes = 0;  // since set up, or a halt was cleared: position in a data pattern
-  TransferQueue waiting;
+  WaitingTransfers waiting;
 };
 
 class UsbEndpoints {
