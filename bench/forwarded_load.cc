@@ -1,13 +1,19 @@
 #include "bench/forwarded_load.h"
 
-#include <cassert>
+#include <fmt/format.h>
+
+#include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
-#include "bench/load_driver.h"
 #include "bench/meeting.h"
 #include "dataplane/session.h"
 #include "dataplane/socket_link.h"
+#include "devices/emulated/source_sink.h"
+#include "drivers/initiator/initiator.h"
+#include "drivers/initiator/source_sink_load.h"
 
 namespace farport::bench {
 
@@ -16,23 +22,15 @@ namespace {
 constexpr uint32_t kChannel = 1;  // odd: the connecting side has chosen it
 constexpr uint64_t kLimitNs = 10'000'000'000;
 
-// Completes everything at once; does not touch the data.
-class NullDevice final : public Device {
- public:
-  const DeviceInfo& info() const override { return info_; }
-  void start(Worker&, DeviceEvents& events) override { events_ = &events; }
-  void submit(Transfer& transfer) override {
-    transfer.status = TransferStatus::ok;
-    transfer.actual = transfer.length;
-    events_->completed(transfer);
+// Makes the worker's next `load.depth` blocks of this size ones that were written before, as any
+// program's are: reading what was never written costs the kernel nothing, and would flatter us.
+void write_once(BufferPool& pool, const Load& load) {
+  std::vector<Buffer> blocks;
+  for (uint32_t i = 0; i < load.depth; ++i) {
+    blocks.push_back(pool.allocate(Transfer::headroom_bytes + load.size));
+    if (blocks.back()) std::memset(blocks.back().data(), 0x5a, blocks.back().capacity());
   }
-  void cancel(Transfer&) override {}
-  void stop() override { events_->device_stopped(); }
-
- private:
-  DeviceInfo info_;
-  DeviceEvents* events_ = nullptr;
-};
+}
 
 // One end of the measured program: a worker and its session over a socket.
 class ForwardedEnd : public SessionEvents, public ChannelEvents {
@@ -48,6 +46,7 @@ class ForwardedEnd : public SessionEvents, public ChannelEvents {
     auto worker = Worker::create(worker_settings);
     if (!worker) return std::unexpected(worker.error());
     worker_ = worker->get();
+    write_once(worker_->buffers(), load);
     SessionSettings settings;
     settings.host_name = connecting ? "consumer" : "device";
     settings.connecting = connecting;
@@ -71,7 +70,9 @@ class ForwardedEnd : public SessionEvents, public ChannelEvents {
   }
 
  protected:
-  virtual void opened(Session& session, ChannelEvents& events) = 0;
+  virtual void opened(Session& session) = 0;
+  void channel_closed(Channel&, Error) override {}
+  Worker& worker() { return *worker_; }
   void done() { done_ = true; }
   void close() {
     // Not from inside a channel's call.
@@ -79,14 +80,13 @@ class ForwardedEnd : public SessionEvents, public ChannelEvents {
   }
 
  private:
-  void session_opened(Session& session, const PeerHello&) override { opened(session, *this); }
+  void session_opened(Session& session, const PeerHello&) override { opened(session); }
   void session_message(Session&, wire::MessageKind, uint32_t, std::string) override {}
   void session_closed(Session&, Error why) override {
     over_ = true;
     why_ = std::move(why);
     worker_->stop();
   }
-  void channel_closed(Channel&, Error) override {}
 
   Worker* worker_ = nullptr;
   std::unique_ptr<Session> session_;
@@ -96,35 +96,90 @@ class ForwardedEnd : public SessionEvents, public ChannelEvents {
 };
 
 class DeviceEnd final : public ForwardedEnd {
-  void opened(Session& session, ChannelEvents& events) override {
-    session.add_device_channel(kChannel, std::make_unique<NullDevice>(), 0,
-                               limits::usb_channel_credit_bytes, events);
+  void opened(Session& session) override {
+    EmulatedDeviceSettings settings;
+    settings.name = "bench";
+    settings.kind = EmulatedKind::source_sink;
+    settings.speed = UsbSpeed::super;
+    session.add_device_channel(kChannel, std::make_unique<EmulatedSourceSink>(settings), 0,
+                               limits::usb_channel_credit_bytes, *this);
     done();  // the driver end says when it is over, and whether it went well
   }
 };
 
+// Enumerates the device, lets the load warm up, measures, closes.
 class DriverEnd final : public ForwardedEnd {
  public:
-  DriverEnd(const Load& load, const Stage& stage) : load_(load), stage_(stage) {}
+  DriverEnd(const Load& load, const Stage& stage) : load_(load), window_(stage) {}
   const Result<Measurement>& measured() const { return measured_; }
 
  private:
-  void opened(Session& session, ChannelEvents& events) override {
-    DriverChannel* channel = session.add_driver_channel(kChannel, events);
-    const auto finished = [this](Result<Measurement> result) {
-      measured_ = std::move(result);
-      done();
+  void opened(Session& session) override {
+    auto initiator = std::make_unique<Initiator>([this](const Result<void>& ready) {
+      if (ready) return start_load();
+      measured_ = std::unexpected(ready.error());
       close();
-    };
-    const uint8_t number = load_.kind == TransferType::interrupt ? 2 : 1;
-    const auto endpoint = static_cast<uint8_t>(number | (load_.in ? 0x80 : 0));
-    channel->start(DeviceInfo(), 0, limits::usb_channel_credit_bytes,
-                   std::make_unique<LoadDriver>(load_, stage_, endpoint, finished));
+    });
+    initiator_ = initiator.get();
+    DriverChannel* channel = session.add_driver_channel(kChannel, *this);
+    channel->start(DeviceInfo(), 0, limits::usb_channel_credit_bytes, std::move(initiator));
+  }
+
+  void start_load() {
+    const bool interrupt = load_.kind == TransferType::interrupt;
+    using Device = EmulatedSourceSink;
+    LoadSettings settings;
+    settings.type = load_.kind;
+    settings.endpoint = interrupt  ? load_.in ? Device::interrupt_in : Device::interrupt_out
+                        : load_.in ? Device::bulk_in
+                                   : Device::bulk_out;
+    settings.bytes = load_.size;
+    settings.in_flight = load_.depth;
+    source_sink_.emplace(*initiator_, settings, [this] { load_ended(); });
+    if (auto started = source_sink_->start(); !started) {
+      measured_ = std::unexpected(started.error());
+      return close();
+    }
+    timer_.emplace(worker(), [](void* self) { static_cast<DriverEnd*>(self)->time_over(); }, this);
+    timer_->arm_after(static_cast<uint64_t>(load_.warm_up_s * 1e9));
+  }
+
+  // The warm-up, then the measurement.
+  void time_over() {
+    if (!measuring_) {
+      measuring_ = true;
+      source_sink_->reset_figures();
+      timer_->arm_at(window_.begin() + static_cast<uint64_t>(load_.seconds * 1e9));
+      return;
+    }
+    measured_ = window_.end(source_sink_->transfers(), source_sink_->round_trips());
+    if (source_sink_->bytes() != source_sink_->transfers() * load_.size) {
+      measured_ = fail("transfers came back short");
+    }
+    source_sink_->stop();
+  }
+
+  void load_ended() {
+    if (source_sink_->errors() != 0) {
+      measured_ = fail(
+          fmt::format("a transfer ended as {}", transfer_status_name(source_sink_->last_error())));
+    }
+    if (measured_) done();
+    close();
+  }
+
+  void channel_closed(Channel&, Error) override {
+    timer_.reset();
+    source_sink_.reset();  // before the initiator, which goes with its channel
   }
 
   const Load& load_;
-  const Stage& stage_;
-  Result<Measurement> measured_ = fail("the session opened no channel");
+  Window window_;
+  bool measuring_ = false;
+  Initiator* initiator_ = nullptr;
+  std::optional<SourceSinkLoad> source_sink_;
+  std::optional<Timer> timer_;
+  Result<Measurement> measured_ = fail("the session ended before the measurement");
 };
 
 }  // namespace

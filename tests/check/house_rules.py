@@ -155,7 +155,7 @@ def dead(file):
         build = file.root / parent / "meson.build"
         if build.exists() and re.search(rf"\b{re.escape(file.name)}\b", build.read_text()):
             return
-    stem = re.escape(file.name.removesuffix(".cc"))  # foreach over stems
+    stem = re.escape(file.name.removesuffix(".cc").removesuffix("_fuzz"))  # foreach over stems
     build = file.root / folder / "meson.build"
     if build.exists() and re.search(rf"'{stem}'", build.read_text()):
         return

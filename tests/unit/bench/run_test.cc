@@ -112,6 +112,14 @@ TEST_P(Programs, CarryMoreThanASocketBufferHolds) {
   expect_figures(load(false, 1 << 20, 16, Wait::sleep));
 }
 
+TEST_P(Programs, CarryInterruptTransfers) {
+  Load one = load(true, 64, 4, Wait::sleep);
+  one.kind = TransferType::interrupt;
+  expect_figures(one);
+  one.in = false;
+  expect_figures(one);
+}
+
 TEST_P(Programs, Spin) { expect_figures(load(true, 4096, 4, Wait::spin)); }
 
 TEST_P(Programs, RunBetweenNamespaces) {
@@ -122,6 +130,7 @@ TEST_P(Programs, RunBetweenNamespaces) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Floor, Programs, testing::Values(&run_floor));
+INSTANTIATE_TEST_SUITE_P(Forwarded, Programs, testing::Values(&run_forwarded));
 
 TEST(Floor, AllocatesNothingPerTransfer) {
   if (!counts_allocations) GTEST_SKIP() << "a sanitizer brings its own allocator";
@@ -131,6 +140,19 @@ TEST(Floor, AllocatesNothingPerTransfer) {
   const auto result = isolated([&] { return run_floor(load); }, 30);
   ASSERT_TRUE(result.has_value()) << result.error().message;
   EXPECT_EQ(result->allocations, 0u);
+}
+
+// What an open channel may still do is grow a table of the worker once; not once per transfer.
+TEST(Forwarded, AllocatesNothingPerTransfer) {
+  if (!counts_allocations) GTEST_SKIP() << "a sanitizer brings its own allocator";
+  Load load;
+  load.depth = 16;
+  load.warm_up_s = 0.05;
+  load.seconds = 0.1;
+  const auto result = isolated([&] { return run_forwarded(load); }, 30);
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  ASSERT_GT(result->transfers, 50u);
+  EXPECT_LT(result->allocations, 10u);
 }
 
 }  // namespace
