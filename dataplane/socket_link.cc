@@ -47,11 +47,13 @@ SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer)
 SocketLink::~SocketLink() {
   assert(closed_ || events_ == nullptr);
   worker_.forget(report_);
+  worker_.remove_pollable(*this);
 }
 
 void SocketLink::start(LinkEvents& events) {
   events_ = &events;
-  submit_receive();
+  if (worker_.spins()) worker_.add_pollable(*this);
+  prepare_receive();
 }
 
 // --- sending ---
@@ -87,7 +89,25 @@ void SocketLink::flush() {
   send_message_ = {};
   send_message_.msg_iov = sending_->pieces.data();
   send_message_.msg_iovlen = sending_->piece_count;
-  submit_send();
+  // Mostly the socket has room: the ring is for when it does not.
+  if (!send_now()) submit_send();
+}
+
+// True when the batch has left, or the link is lost.
+bool SocketLink::send_now() {
+  const ssize_t result = sendmsg(socket_.get(), &send_message_, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (result >= 0) {
+    if (!advance(static_cast<size_t>(result))) return false;
+  } else if (errno == EAGAIN || errno == EINTR) {
+    return false;
+  } else {
+    const int number = errno;
+    batch_sent();
+    lose(errno_error(number, peer_));
+    return true;
+  }
+  batch_sent();
+  return true;
 }
 
 void SocketLink::submit_send() {
@@ -96,44 +116,46 @@ void SocketLink::submit_send() {
                         MSG_NOSIGNAL | MSG_WAITALL);
 }
 
-void SocketLink::sent(int result, uint32_t) {
-  assert(sending_ != nullptr);
-  if (result > 0 && static_cast<size_t>(result) < sending_->bytes && !(closing_ && lost_)) {
-    auto rest = static_cast<size_t>(result);
-    sending_->bytes -= rest;
-    while (rest >= send_message_.msg_iov->iov_len) {
-      rest -= send_message_.msg_iov->iov_len;
-      ++send_message_.msg_iov;
-      --send_message_.msg_iovlen;
-    }
-    send_message_.msg_iov->iov_base =
-        static_cast<std::byte*>(send_message_.msg_iov->iov_base) + rest;
-    send_message_.msg_iov->iov_len -= rest;
-    submit_send();
-    return;
+// Takes what was sent off the message; true when nothing is left.
+bool SocketLink::advance(size_t bytes) {
+  sending_->bytes -= bytes;
+  if (sending_->bytes == 0) return true;
+  while (bytes >= send_message_.msg_iov->iov_len) {
+    bytes -= send_message_.msg_iov->iov_len;
+    ++send_message_.msg_iov;
+    --send_message_.msg_iovlen;
   }
+  send_message_.msg_iov->iov_base =
+      static_cast<std::byte*>(send_message_.msg_iov->iov_base) + bytes;
+  send_message_.msg_iov->iov_len -= bytes;
+  return false;
+}
+
+void SocketLink::batch_sent() {
   sending_->heads_used = sending_->piece_count = sending_->bytes = 0;
   sending_->last_is_head = false;
   sending_ = nullptr;
-  if (result <= 0) lose(errno_error(result == 0 ? EPIPE : -result, peer_));
-  if (closing_ && filling_->bytes == 0) {
-    maybe_closed();
-    return;
-  }
-  if (lost_) {
-    maybe_closed();
-    return;
-  }
-  flush();
   if (was_full_ && ready()) {
     was_full_ = false;
     events_->link_ready();
   }
 }
 
+void SocketLink::sent(int result, uint32_t) {
+  assert(sending_ != nullptr);
+  if (result > 0 && !lost_ && !advance(static_cast<size_t>(result))) {
+    submit_send();
+    return;
+  }
+  batch_sent();
+  if (result <= 0) lose(errno_error(result == 0 ? EPIPE : -result, peer_));
+  if (!lost_ && filling_->bytes != 0) flush();
+  maybe_closed();
+}
+
 // --- receiving ---
 
-void SocketLink::submit_receive() {
+void SocketLink::prepare_receive() {
   if (staging_begin_ == staging_end_) staging_begin_ = staging_end_ = 0;
   receive_message_ = {};
   receive_message_.msg_iov = receive_pieces_.data();
@@ -154,11 +176,30 @@ void SocketLink::submit_receive() {
     receive_message_.msg_iovlen = 1;
     receive_asked_ = staging_bytes - staging_end_;
   }
+  receive_due_ = true;
+  if (!worker_.spins()) submit_receive();
+}
+
+void SocketLink::submit_receive() {
+  receive_due_ = false;
   receiving_ = true;
   io_uring_sqe* sqe = worker_.prepare(receive_);
   io_uring_prep_recvmsg(sqe, socket_.get(), &receive_message_, 0);
   // There is nothing to be had before the next packet: do not try, wait for it.
   if (drained_) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+}
+
+unsigned SocketLink::poll() {
+  if (!receive_due_ || closing_ || lost_) return 0;
+  const ssize_t result = recvmsg(socket_.get(), &receive_message_, MSG_DONTWAIT);
+  if (result < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+  receive_due_ = false;
+  received(result < 0 ? -errno : static_cast<int>(result), 0);
+  return 1;
+}
+
+void SocketLink::before_sleep() {
+  if (receive_due_ && !closing_ && !lost_) submit_receive();
 }
 
 void SocketLink::received(int result, uint32_t) {
@@ -168,7 +209,7 @@ void SocketLink::received(int result, uint32_t) {
     return;
   }
   if (result == -EINTR || result == -EAGAIN) {
-    submit_receive();
+    prepare_receive();
     return;
   }
   if (result <= 0) {
@@ -185,7 +226,7 @@ void SocketLink::received(int result, uint32_t) {
   }
   staging_end_ += bytes;
   if (parse()) {
-    submit_receive();
+    prepare_receive();
   } else {
     maybe_closed();
   }

@@ -26,7 +26,7 @@ namespace farport {
 // SocketLink.
 Result<void> prepare_link_socket(int fd);
 
-class SocketLink final : public Link {
+class SocketLink final : public Link, private Pollable {
  public:
   // `socket`: connected, prepared. `peer`: "address:port", for messages.
   SocketLink(Worker& worker, FileDescriptor socket, std::string peer);
@@ -72,9 +72,15 @@ class SocketLink final : public Link {
     SocketLink& link;
   };
 
+  bool send_now();
   void submit_send();
   void sent(int result, uint32_t flags);
+  bool advance(size_t bytes);
+  void batch_sent();
+  void prepare_receive();
   void submit_receive();
+  unsigned poll() override;
+  void before_sleep() override;
   void received(int result, uint32_t flags);
   bool parse();
   bool begin_frame();
@@ -108,7 +114,8 @@ class SocketLink final : public Link {
   size_t receive_asked_ = 0;
   bool drained_ = false;  // the last receive got less than it asked for
   Receive receive_{*this};
-  bool receiving_ = false;
+  bool receiving_ = false;    // the ring has a receive of ours
+  bool receive_due_ = false;  // prepared, to be polled for or submitted
 
   bool lost_ = false;
   bool closing_ = false;

@@ -97,15 +97,17 @@ bool Worker::run_until(const std::function<bool()>& done, uint64_t timeout_ns) {
 // kernel at once, then sleep or spin.
 void Worker::turn(uint64_t until_ns, const std::function<bool()>* done) {
   unsigned events = reap();
+  if (spins()) events += poll();
   events += take_messages();
   events += static_cast<unsigned>(timers_.next_ns() == TimerQueue::never ? 0 : fire_timers());
   flushables_.run();
   if (!flushables_.empty() || stopping_.load(std::memory_order_relaxed) ||
       (done != nullptr && (*done)())) {
     submit();
-  } else if (settings_.spin_us != 0 && spinning(events)) {
+  } else if (spins() && spinning(events)) {
     submit();
   } else {
+    for (Pollable* pollable : pollables_) pollable->before_sleep();
     submit_and_sleep(until_ns);
   }
 }
@@ -122,6 +124,15 @@ unsigned Worker::reap() {
   io_uring_cq_advance(&ring_, count);
   return count;
 }
+
+// By index: a poll may add or remove one.
+unsigned Worker::poll() {
+  unsigned events = 0;
+  for (size_t i = 0; i < pollables_.size(); ++i) events += pollables_[i]->poll();
+  return events;
+}
+
+void Worker::remove_pollable(Pollable& pollable) { std::erase(pollables_, &pollable); }
 
 unsigned Worker::take_messages() {
   if (!messages_waiting_.load(std::memory_order_relaxed)) return 0;

@@ -42,6 +42,19 @@ class RingOperation {
   ~RingOperation() = default;
 };
 
+// Something that a spinning worker asks by itself, instead of through the ring, whether anything
+// has come: an attempt costs less than arming, waking and completing.
+class Pollable {
+ public:
+  // Takes what is there; how many events that was.
+  virtual unsigned poll() = 0;
+  // The worker is about to sleep: from now on the ring must wake it.
+  virtual void before_sleep() = 0;
+
+ protected:
+  ~Pollable() = default;
+};
+
 class Worker final : public Loop {
  public:
   static Result<std::unique_ptr<Worker>> create(const WorkerSettings& settings);
@@ -68,6 +81,10 @@ class Worker final : public Loop {
 
   // A free submission entry, with `operation` as its target; submitted at the end of the iteration.
   io_uring_sqe* prepare(RingOperation& operation);
+  // Whether it spins at all; then pollables are asked, and need no ring operation while awake.
+  bool spins() const { return settings_.spin_us != 0; }
+  void add_pollable(Pollable& pollable) { pollables_.push_back(&pollable); }
+  void remove_pollable(Pollable& pollable);
   // Asks the kernel to cancel `operation`; its completion still comes (-ECANCELED, or its result).
   void cancel(RingOperation& operation);
   void flush_later(Flushable& flushable) override { flushables_.add(flushable); }
@@ -82,6 +99,7 @@ class Worker final : public Loop {
   void turn(uint64_t until_ns, const std::function<bool()>* done);
   unsigned reap();
   unsigned take_messages();
+  unsigned poll();
   int fire_timers();
   bool spinning(unsigned events);
   void submit();
@@ -110,6 +128,7 @@ class Worker final : public Loop {
   TimerQueue timers_;
   BufferPool buffers_;
   FlushQueue flushables_;
+  std::vector<Pollable*> pollables_;
   uint64_t busy_at_ns_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> asleep_{false};
