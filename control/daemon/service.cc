@@ -152,6 +152,7 @@ void to_json(json& out, const Attachment& value) {
          {"state", value.state},
          {"since", time_or_null(value.since_unix_ms)},
          {"nominal_bytes_s", value.nominal_bytes_s},
+         {"nominal_source", value.nominal_source},
          {"verdict", value.verdict}};
 }
 
@@ -174,23 +175,25 @@ void to_json(json& out, const VmEntry& value) {
          {"allocation_bytes_s", value.allocation_bytes_s},
          {"threshold_percent", value.threshold_percent},
          {"demand_bytes_s", value.demand_bytes_s},
+         {"verdict", value.verdict},
          {"attachments", value.attachments}};
 }
 
 void to_json(json& out, const DecisionEntry& value) {
   out = {{"number", value.number},
          {"at", time_or_null(value.at_unix_ms)},
-         {"attachment", value.attachment},
-         {"device_host", value.device_host},
-         {"device", value.device},
          {"vm", value.vm},
+         {"vm_host", value.vm_host},
+         {"devices", value.devices},
          {"verdict", value.verdict},
          {"target", value.target},
-         {"measured", value.measured},
+         {"act", value.act},
          {"demand_bytes_s", value.demand_bytes_s},
          {"allocation_bytes_s", value.allocation_bytes_s},
-         {"threshold_percent", value.threshold_percent},
-         {"reasons", value.reasons}};
+         {"summary", value.summary},
+         {"reasons", value.reasons},
+         {"record", json::parse(value.record, nullptr, false)}};
+  if (out["record"].is_discarded()) out["record"] = nullptr;
 }
 
 void to_json(json& out, const Check& value) {

@@ -27,7 +27,7 @@
 namespace farport {
 
 // Who asks, by SO_PEERCRED of the Unix socket; names looked up by the API server.
-struct Requester {
+struct Caller {
   uid_t uid = 0;
   gid_t gid = 0;
   pid_t pid = 0;
@@ -108,7 +108,8 @@ struct Attachment {
   std::string state;  // "opening", "open" or "closing"
   int64_t since_unix_ms = 0;
   uint64_t nominal_bytes_s = 0;
-  std::string verdict;  // "keep", "migrate", or empty: none yet
+  std::string nominal_source;  // "descriptors", "configuration", or empty
+  std::string verdict;         // "keep", "migrate", or empty: none yet
 };
 
 struct LatencySummary {
@@ -128,21 +129,24 @@ struct VmEntry {
   uint64_t allocation_bytes_s = 0;  // 0: unknown
   double threshold_percent = 0;
   double demand_bytes_s = 0;             // of all its attachments
+  std::string verdict;                   // "keep", "migrate", or empty: none yet
   std::vector<std::string> attachments;  // ids
 };
 
+// A verdict on one VM, with all of its devices (control/policy).
 struct DecisionEntry {
-  uint64_t number = 0;  // counts from 1
+  uint64_t number = 0;  // from 1, rising
   int64_t at_unix_ms = 0;
-  std::string attachment;
-  std::string device_host, device, vm;
-  std::string verdict;    // "keep" or "migrate"
-  std::string target;     // host to move the VM to; empty with "keep"
-  bool measured = false;  // by demand; otherwise by the nominal requirement
-  double demand_bytes_s = 0;
-  uint64_t allocation_bytes_s = 0;
-  double threshold_percent = 0;
-  std::vector<std::string> reasons;  // sentences for people
+  std::string vm, vm_host;
+  std::vector<std::string> devices;  // "HOST/NAME" of what was weighed
+  std::string verdict;               // "keep" or "migrate"
+  std::string target;                // host to move the VM to; may be set with "keep", see reasons
+  bool act = false;                  // to be carried out by the daemon, not only recommended
+  uint64_t demand_bytes_s = 0;
+  uint64_t allocation_bytes_s = 0;   // 0: unknown
+  std::string summary;               // one sentence
+  std::vector<std::string> reasons;  // sentences; the first one decided
+  std::string record;                // the whole record as JSON text, for replay
 };
 
 // One step of `farport doctor`: in order, the first that fails is what to repair.
@@ -192,17 +196,17 @@ class Service {
   virtual std::vector<DecisionEntry> decisions(size_t limit) const = 0;
 
   // Of one host, or (empty) of all: then hosts that do not answer are problems in the list.
-  virtual void devices(const std::string& host, const Requester& requester,
+  virtual void devices(const std::string& host, const Caller& caller,
                        Callback<DeviceList> done) = 0;
-  virtual void attach(const AttachRequest& request, const Requester& requester,
+  virtual void attach(const AttachRequest& request, const Caller& caller,
                       Callback<Attachment> done) = 0;
   // Answered when the consumer has let go and the device is free again. Only root, the one who
   // attached it, and members of the API's admin group may.
-  virtual void detach(const std::string& id, const Requester& requester, Callback<void> done) = 0;
+  virtual void detach(const std::string& id, const Caller& caller, Callback<void> done) = 0;
   // Why a device is or is not reachable; an empty device checks the host, an empty host this daemon
   // and all its peers.
-  virtual void explain(const std::string& host, const std::string& device,
-                       const Requester& requester, Callback<std::vector<Check>> done) = 0;
+  virtual void explain(const std::string& host, const std::string& device, const Caller& caller,
+                       Callback<std::vector<Check>> done) = 0;
 
   // Kept events with a sequence above `after`, oldest first, at once; then each new one as it
   // comes. ~0 as `after`: only new ones.

@@ -1,0 +1,233 @@
+#include "control/daemon/daemon.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+
+#include <future>
+#include <utility>
+
+#include "control/daemon/daemon_host.h"
+
+namespace farport {
+
+Daemon::Daemon(std::unique_ptr<Host> host) : host_(std::move(host)) {}
+
+Daemon::~Daemon() { stop(); }
+
+Result<std::unique_ptr<Daemon>> Daemon::start(DaemonSettings settings) {
+  auto host = Host::make(std::move(settings));
+  if (!host) return std::unexpected(host.error());
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(*host)));
+  daemon->host_->start();
+  return daemon;
+}
+
+bool Daemon::stop(std::chrono::milliseconds limit) { return host_->stop(limit); }
+
+void Daemon::reload(LiveSettings live) {
+  host_->loop().post([host = host_.get(), live = std::move(live)] {
+    host->set_live(live);
+    host->announce("config.reloaded", "the configuration was read again");
+  });
+}
+
+ControlLoop& Daemon::loop() { return host_->loop(); }
+Worker& Daemon::worker() { return host_->worker(); }
+Service& Daemon::service() { return *host_; }
+std::vector<std::string> Daemon::addresses() const { return host_->addresses(); }
+std::string Daemon::usbip_address() const { return host_->usbip_address(); }
+
+// --- making one ---
+
+namespace {
+
+Identity random_boot() {
+  Identity boot{};
+  [[maybe_unused]] const auto got = getrandom(boot.data(), boot.size(), 0);
+  return boot;
+}
+
+Result<std::vector<std::unique_ptr<Listener>>> listen_all(ControlLoop& loop,
+                                                          const DaemonSettings& settings) {
+  std::vector<std::unique_ptr<Listener>> listeners;
+  for (const Address& address : settings.listen) {
+    auto listener = Listener::bind(loop, address);
+    if (!listener) return std::unexpected(listener.error());
+    if (!(*listener)->loopback() && !settings.insecure) {
+      return fail(ErrorCode::usage,
+                  fmt::format("host.listen names {}, which other machines reach, and sessions are "
+                              "not encrypted yet: listen on 127.0.0.1, or say insecure = true if "
+                              "the network is yours alone",
+                              (*listener)->address()));
+    }
+    if (!(*listener)->loopback()) {
+      spdlog::warn(
+          "INSECURE: listening on {} without encryption or authentication. Whoever reaches "
+          "it can use what is exported, under any host's name",
+          (*listener)->address());
+    }
+    listeners.push_back(std::move(*listener));
+  }
+  return listeners;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon::Host>> Daemon::Host::make(DaemonSettings settings) {
+  auto lock = RunLock::take(settings.run_dir);
+  if (!lock) return std::unexpected(lock.error());
+  auto decisions = DecisionLog::open({.path = settings.decisions_path});
+  if (!decisions) return std::unexpected(decisions.error());
+  auto loop = std::make_unique<ControlLoop>();
+  auto listeners = listen_all(*loop, settings);
+  if (!listeners) return std::unexpected(listeners.error());
+  auto worker = WorkerThread::start(settings.worker, "worker");
+  if (!worker) return std::unexpected(worker.error());
+  return std::unique_ptr<Host>(new Host(std::move(settings), std::move(*lock), std::move(loop),
+                                        std::move(*worker), std::move(*listeners),
+                                        std::move(*decisions), random_boot()));
+}
+
+Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<ControlLoop> loop,
+                   std::unique_ptr<WorkerThread> worker,
+                   std::vector<std::unique_ptr<Listener>> listeners, DecisionLog decisions,
+                   const Identity& boot)
+    : settings_(std::move(settings)),
+      boot_(boot),
+      started_unix_ms_(unix_now_ms()),
+      lock_(std::move(lock)),
+      loop_(std::move(loop)),
+      worker_(std::move(worker)),
+      listeners_(std::move(listeners)),
+      hypervisor_(settings_.hypervisor ? std::move(settings_.hypervisor)
+                                       : std::make_unique<NoHypervisor>()),
+      catalogue_(*loop_, [this](const Catalogue::Change& change) { device_changed(change); }),
+      loans_(*loop_, catalogue_, events_, settings_.host),
+      lender_(loans_),
+      peers_({*loop_, *worker_, events_, lender_, settings_.host, boot_}),
+      attachments_(
+          {*loop_, *worker_, loans_, peers_, settings_.drivers, events_, settings_.host,
+           settings_.bus_rate ? settings_.bus_rate : [](const DeviceInfo&) { return uint64_t{0}; },
+           [this](const Attachment& attachment) { attached(attachment); },
+           [this](const Attachment& attachment) { detached(attachment); }}),
+      advice_(settings_.host, std::move(decisions), directory_, attachments_, *hypervisor_,
+              events_),
+      meter_timer_(*loop_),
+      policy_timer_(*loop_) {
+  peers_.set_attachments(attachments_);
+  for (auto& provider : settings_.providers) catalogue_.add(std::move(provider));
+  directory_.on_change([this] { peers_.set_hosts(directory_.hosts()); });
+}
+
+Daemon::Host::~Host() = default;
+
+void Daemon::Host::start() {
+  loop_->start();
+  loop_->post([this] {
+    set_live(settings_.live);
+    for (const auto& listener : listeners_) {
+      listener->start([this](Connection connection) { peers_.accepted(std::move(connection)); });
+      spdlog::info("listening for peers on {}", listener->address());
+    }
+    catalogue_.refresh([this] { listed_ = true; });
+    announce("daemon.started",
+             fmt::format("farportd {} on host {}", FARPORT_VERSION, settings_.host));
+  });
+}
+
+void Daemon::Host::set_live(const LiveSettings& live) {
+  live_ = live;
+  loans_.set_rules(
+      live.access ? live.access
+                  : [](const DeviceInfo&, const Consumer&) { return Access{false, "no rule"}; },
+      live.nominal ? live.nominal : [](const DeviceInfo&) { return Nominal{}; });
+  attachments_.set_admin_groups(live.admin_groups);
+  advice_.set_policy(live.policy);
+  directory_.set(live.peers, live.vms);
+}
+
+// Consumers first, then the sessions, which give back what is lent; then the threads.
+bool Daemon::Host::stop(std::chrono::milliseconds limit) {
+  if (stopped_) return true;
+  auto over = std::make_shared<std::promise<void>>();
+  auto done = over->get_future();
+  loop_->post([this, over] {
+    announce("daemon.stopping", fmt::format("host {} stops", settings_.host));
+    stopping_ = true;
+    for (const auto& listener : listeners_) listener->stop();
+    catalogue_.stop();
+    meter_timer_.cancel();
+    policy_timer_.cancel();
+    attachments_.close_all([this, over] {
+      peers_.stop(
+          {ErrorCode::unreachable, fmt::format("farportd on host {} stops", settings_.host)},
+          [over] { over->set_value(); });
+    });
+  });
+  if (done.wait_for(limit) != std::future_status::ready) {
+    spdlog::critical("a device or a consumer did not let go within {} s", limit.count() / 1000);
+    return false;
+  }
+  stopped_ = true;
+  loop_->stop();
+  worker_->stop();
+  return true;
+}
+
+std::vector<std::string> Daemon::Host::addresses() const {
+  std::vector<std::string> addresses;
+  for (const auto& listener : listeners_) addresses.push_back(listener->address());
+  return addresses;
+}
+
+void Daemon::Host::announce(const std::string& type, const std::string& message) {
+  Event event;
+  event.type = type;
+  event.host = settings_.host;
+  event.message = message;
+  events_.add(std::move(event));
+}
+
+void Daemon::Host::device_changed(const Catalogue::Change& change) {
+  Event event;
+  event.type = change.plugged ? "device.plugged" : "device.unplugged";
+  event.host = settings_.host;
+  event.device = change.info.name;
+  event.message = fmt::format("{} ({}) was {}", change.info.name, change.info.description,
+                              change.plugged ? "plugged in" : "unplugged");
+  events_.add(std::move(event));
+}
+
+// --- measuring and deciding, while anything is attached ---
+
+void Daemon::Host::attached(const Attachment& attachment) {
+  if (!attachment.vm.empty()) advice_.evaluate(attachment.vm, monotonic_ns());
+  if (!measuring_) {
+    measuring_ = true;
+    measure();
+    decide_later();
+  }
+}
+
+void Daemon::Host::detached(const Attachment& attachment) {
+  if (!stopping_) advice_.detached(attachment.vm, monotonic_ns());
+  if (attachments_.count() != 0) return;
+  measuring_ = false;
+  meter_timer_.cancel();
+  policy_timer_.cancel();
+}
+
+void Daemon::Host::measure() {
+  attachments_.read_meters([] {});
+  meter_timer_.after(std::chrono::seconds(1), [this] { measure(); });
+}
+
+void Daemon::Host::decide_later() {
+  policy_timer_.after(std::chrono::seconds(live_.policy_interval_s), [this] {
+    attachments_.read_meters([this] { advice_.evaluate_all(monotonic_ns()); });
+    decide_later();
+  });
+}
+
+}  // namespace farport

@@ -1,0 +1,82 @@
+// A whole host: its workers, its devices, its sessions, its decisions. farportd runs one; the demo
+// and tests run two of them in one process.
+//
+// Threads: the control thread (all state of control/), the worker (the data plane), and a small
+// pool for what blocks. The API server stands on service() and runs on loop().context().
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/daemon/address.h"
+#include "control/daemon/control_loop.h"
+#include "control/daemon/driver_maker.h"
+#include "control/daemon/loans.h"
+#include "control/daemon/service.h"
+#include "control/directory/directory.h"
+#include "control/policy/policy.h"
+#include "control/vm/hypervisor.h"
+#include "dataplane/worker.h"
+#include "devices/provider.h"
+
+namespace farport {
+
+// What can be changed while the daemon runs, without touching an open channel.
+struct LiveSettings {
+  std::vector<DirectoryHost> peers;
+  std::vector<DirectoryVm> vms;
+  AccessCheck access;    // empty: nothing is exported
+  NominalCheck nominal;  // empty: unknown
+  PolicySettings policy;
+  uint32_t policy_interval_s = 10;
+  std::vector<std::string> admin_groups;  // may detach what others attached
+};
+
+struct DaemonSettings {
+  std::string host;
+  std::string run_dir;          // for the lock, sockets and ptys
+  std::vector<Address> listen;  // for peers
+  bool insecure = false;        // listen beyond loopback although nothing is encrypted yet
+  WorkerSettings worker;
+  std::string decisions_path;  // the log of decisions; empty: in memory
+  std::vector<std::unique_ptr<DeviceProvider>> providers;
+  DriverTypes drivers;
+  // What caps a device's measured demand: its bus; empty: unknown.
+  std::function<uint64_t(const DeviceInfo&)> bus_rate;
+  std::unique_ptr<Hypervisor> hypervisor;   // empty: none
+  std::optional<std::string> usbip_server;  // "127.0.0.1:3240", for stock clients
+  LiveSettings live;
+};
+
+class Daemon {
+ public:
+  // Everything that can fail fails here, before anything is touched: lock, ports, worker.
+  static Result<std::unique_ptr<Daemon>> start(DaemonSettings settings);
+  ~Daemon();  // stop()
+
+  // In order: consumers and devices are let go of, sessions say goodbye. False when something did
+  // not let go within `limit`: the process can then only end.
+  bool stop(std::chrono::milliseconds limit = std::chrono::seconds(15));
+
+  // From any thread.
+  void reload(LiveSettings live);
+  ControlLoop& loop();
+  // Where channels live; for consumers in this process.
+  Worker& worker();
+  // On the control thread.
+  Service& service();
+
+  // Where it listens for peers, and for stock USB/IP clients (empty: it does not).
+  std::vector<std::string> addresses() const;
+  std::string usbip_address() const;
+
+ private:
+  class Host;
+  explicit Daemon(std::unique_ptr<Host> host);
+  std::unique_ptr<Host> host_;
+};
+
+}  // namespace farport

@@ -1,0 +1,47 @@
+// TCP for sessions, on the control thread: listening, and connecting with a time limit. What comes
+// out is a plain socket, prepared for SocketLink.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "control/daemon/address.h"
+#include "control/daemon/control_loop.h"
+#include "dataplane/error.h"
+#include "dataplane/file_descriptor.h"
+
+namespace farport {
+
+// A connected socket, and who is at its other end ("192.0.2.7:50514").
+struct Connection {
+  FileDescriptor socket;
+  std::string peer;
+};
+
+class Listener {
+ public:
+  // Binds; name lookup may block, so before the loop runs or on the pool. usage: a bad address.
+  // busy: the port is in use.
+  static Result<std::unique_ptr<Listener>> bind(ControlLoop& loop, const Address& address);
+  ~Listener();
+  // Control thread from here on.
+  void start(std::function<void(Connection)> accepted);
+  void stop();
+
+  // With the port the system chose.
+  const std::string& address() const;
+  bool loopback() const;
+
+ private:
+  struct Parts;
+  explicit Listener(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
+  std::shared_ptr<Parts> parts_;
+};
+
+// Looks the name up and tries its addresses in turn. `done` comes once, on the control thread.
+void connect(ControlLoop& loop, const Address& address, std::chrono::milliseconds limit,
+             std::function<void(Result<Connection>)> done);
+
+}  // namespace farport

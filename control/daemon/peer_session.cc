@@ -1,0 +1,319 @@
+#include "control/daemon/peer_session.h"
+
+#include <fmt/format.h>
+
+#include <cassert>
+#include <utility>
+
+#include "control/daemon/peer_message.h"
+#include "dataplane/socket_link.h"
+
+namespace farport {
+
+using nlohmann::json;
+using std::chrono::milliseconds;
+
+namespace {
+
+LatencySummary summarise(const Histogram& histogram) {
+  return {histogram.percentile(50), histogram.percentile(99), histogram.percentile(99.9),
+          histogram.max()};
+}
+
+}  // namespace
+
+MeterReading read_meter(const Meter& meter, uint64_t now_ns) {
+  return {meter.snapshot(now_ns), summarise(meter.total()), summarise(meter.service()),
+          summarise(meter.channel())};
+}
+
+// The worker's half: owns the Session. It lives until the session has closed and both halves have
+// let go of it; the Session itself is destroyed on the worker.
+class PeerSession::OnWorker final : public SessionEvents,
+                                    public ChannelEvents,
+                                    public std::enable_shared_from_this<OnWorker> {
+ public:
+  OnWorker(ControlLoop& loop, WorkerThread& worker) : loop_(loop), worker_(worker) {}
+
+  std::weak_ptr<PeerSession> owner;  // set before anything runs; locked on the control thread only
+
+  // Runs `work(*this)` on the worker while the session exists, `otherwise()` when it has gone.
+  template <class Work, class Otherwise>
+  void run(Work work, Otherwise otherwise) {
+    auto both = std::make_shared<std::pair<Work, Otherwise>>(std::move(work), std::move(otherwise));
+    worker_.post([self = shared_from_this(), both] {
+      if (self->session_ != nullptr && !self->closed_) {
+        both->first(*self);
+      } else {
+        both->second();
+      }
+    });
+  }
+  template <class Work>
+  void run(Work work) {
+    run(std::move(work), [] {});
+  }
+
+  void begin(SessionSettings settings, FileDescriptor socket, std::string address) {
+    auto link =
+        std::make_unique<SocketLink>(worker_.worker(), std::move(socket), std::move(address));
+    session_ = std::make_unique<Session>(worker_.worker(), worker_.worker(), std::move(settings),
+                                         std::move(link), *this);
+    session_->start();
+  }
+
+  Session& session() { return *session_; }
+  ControlLoop& loop() { return loop_; }
+  uint64_t now_ns() const { return worker_.worker().now_ns(); }
+  std::map<uint32_t, DriverChannel*> drivers;
+
+  void tell(std::function<void(PeerSession&)> what) {
+    loop_.post([owner = owner, what = std::move(what)] {
+      if (const auto session = owner.lock()) what(*session);
+    });
+  }
+
+  // --- SessionEvents ---
+  void session_opened(Session&, const PeerHello& peer) override {
+    tell([peer](PeerSession& session) { session.took_hello(peer); });
+  }
+  void session_message(Session&, wire::MessageKind kind, uint32_t id, std::string text) override {
+    tell([kind, id, text = std::move(text)](PeerSession& session) {
+      session.took_message(kind, id, text);
+    });
+  }
+  void session_closed(Session&, Error why) override {
+    closed_ = true;
+    worker_.post([self = shared_from_this(), why = std::move(why)] {
+      self->session_.reset();
+      self->tell([why](PeerSession& session) { session.ended(why); });
+    });
+  }
+
+  // --- ChannelEvents ---
+  void channel_closed(Channel& channel, Error why) override {
+    drivers.erase(channel.number());
+    // Control must find the device destroyed, so that the next one can open it: the session
+    // destroys a removed channel at the end of the next iteration, the second message comes after.
+    worker_.post([self = shared_from_this(), number = channel.number(), why = std::move(why)] {
+      self->worker_.post([self, number, why] {
+        self->tell([number, why](PeerSession& session) { session.lost_channel(number, why); });
+      });
+    });
+  }
+
+ private:
+  ControlLoop& loop_;
+  WorkerThread& worker_;
+  std::unique_ptr<Session> session_;
+  bool closed_ = false;
+};
+
+PeerSession::PeerSession(ControlLoop& loop, bool connecting, std::string address,
+                         PeerSessionEvents& events)
+    : loop_(loop),
+      connecting_(connecting),
+      address_(std::move(address)),
+      events_(events),
+      next_number_(connecting ? 1 : 2) {}
+
+PeerSession::~PeerSession() = default;
+
+std::shared_ptr<PeerSession> PeerSession::start(ControlLoop& loop, WorkerThread& worker,
+                                                SessionSettings settings, FileDescriptor socket,
+                                                std::string address, PeerSessionEvents& events) {
+  std::shared_ptr<PeerSession> session(new PeerSession(loop, settings.connecting, address, events));
+  session->on_worker_ = std::make_shared<OnWorker>(loop, worker);
+  session->on_worker_->owner = session;
+  auto descriptor = std::make_shared<FileDescriptor>(std::move(socket));
+  worker.post(
+      [half = session->on_worker_, settings = std::move(settings), descriptor,
+       address = std::move(address)] { half->begin(settings, std::move(*descriptor), address); });
+  return session;
+}
+
+void PeerSession::close(Error why) {
+  if (state_ == State::closed) return;
+  on_worker_->run([why = std::move(why)](OnWorker& half) { half.session().close(why); });
+}
+
+uint32_t PeerSession::add_pending(milliseconds limit, Callback<json> done) {
+  const uint32_t id = next_request_++;
+  Pending pending{std::move(done), std::make_unique<ControlTimer>(loop_)};
+  pending.timer->after(limit, [this, id, limit] {
+    answer(id,
+           fail(ErrorCode::timed_out, fmt::format("host {} ({}) did not answer within {} s",
+                                                  peer_name(), address_, limit.count() / 1000)));
+  });
+  pending_.emplace(id, std::move(pending));
+  return id;
+}
+
+void PeerSession::answer(uint32_t id, Result<json> result) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return;  // it came after the time limit
+  const Pending pending = std::move(found->second);
+  pending_.erase(found);
+  pending.done(std::move(result));
+}
+
+void PeerSession::request(const json& request, milliseconds limit, Callback<json> done) {
+  if (state_ != State::open) {
+    done(fail(ErrorCode::unreachable, fmt::format("host {} is not connected", peer_name())));
+    return;
+  }
+  const uint32_t id = add_pending(limit, std::move(done));
+  on_worker_->run([id, text = peer::dump(request)](OnWorker& half) {
+    half.session().send_message(wire::MessageKind::request, id, text);
+  });
+}
+
+void PeerSession::respond(uint32_t id, const json& response) {
+  std::string text = peer::dump(response);
+  if (text.size() > limits::message_bytes_max) {
+    text = peer::dump(peer::error_response({ErrorCode::failed, "the answer is too long"}));
+  }
+  on_worker_->run([id, text = std::move(text)](OnWorker& half) {
+    half.session().send_message(wire::MessageKind::response, id, text);
+  });
+}
+
+// Numbers are not used again soon: a late frame of an old channel cannot meet a new one.
+uint32_t PeerSession::free_number() {
+  do {
+    next_number_ += 2;
+    if (next_number_ > 0x7fffffff) next_number_ = connecting_ ? 1 : 2;
+  } while (channels_.contains(next_number_));
+  return next_number_;
+}
+
+Result<uint32_t> PeerSession::attach(json request, milliseconds limit, Callback<json> done) {
+  if (state_ != State::open) {
+    return fail(ErrorCode::unreachable, fmt::format("host {} is not connected", peer_name()));
+  }
+  if (channels_.size() >= limits::channels_per_session_max) {
+    return fail(ErrorCode::busy, fmt::format("{} channels are open with host {} already, the most "
+                                             "there can be; detach something first",
+                                             channels_.size(), peer_name()));
+  }
+  const uint32_t number = free_number();
+  channels_.insert(number);
+  request["channel"] = number;
+  const uint32_t id = add_pending(limit, std::move(done));
+  on_worker_->run([id, number, text = peer::dump(request)](OnWorker& half) {
+    DriverChannel* const channel = half.session().add_driver_channel(number, half);
+    if (channel == nullptr) {
+      half.tell([id, number](PeerSession& session) {
+        session.answer(
+            id, fail(ErrorCode::busy,
+                     "the session with this host is ending, or has all the channels it can"));
+        session.lost_channel(number, {ErrorCode::busy, "the channel could not be opened"});
+      });
+      return;
+    }
+    half.drivers[number] = channel;
+    half.session().send_message(wire::MessageKind::request, id, text);
+  });
+  return number;
+}
+
+void PeerSession::start_driver(uint32_t number, DeviceInfo info, uint64_t nominal_bytes_s,
+                               uint64_t credit_bytes, std::unique_ptr<Driver> driver,
+                               std::function<void(const std::string&)> started) {
+  // A driver that is never started is destroyed on the worker too, with the message.
+  const auto held = std::make_shared<std::unique_ptr<Driver>>(std::move(driver));
+  on_worker_->run([number, info = std::move(info), nominal_bytes_s, credit_bytes, held,
+                   started = std::move(started)](OnWorker& half) {
+    const auto found = half.drivers.find(number);
+    if (found == half.drivers.end()) return;
+    DriverChannel& channel = *found->second;
+    channel.start(info, nominal_bytes_s, credit_bytes, std::move(*held));
+    if (!channel.open()) return;
+    half.loop().post([started, path = channel.driver()->path()] { started(path); });
+  });
+}
+
+void PeerSession::add_device(uint32_t number, std::unique_ptr<Device> device,
+                             uint64_t nominal_bytes_s, uint64_t credit_bytes, uint32_t id,
+                             json response, std::function<void(bool)> done) {
+  const bool theirs = (number % 2 == 1) != connecting_;
+  const bool taken = !theirs || !channels_.insert(number).second;
+  auto& loop = loop_;
+  const auto held = std::make_shared<std::unique_ptr<Device>>(std::move(device));
+  on_worker_->run(
+      [number, taken, held, nominal_bytes_s, credit_bytes, id, text = peer::dump(response), done,
+       &loop](OnWorker& half) {
+        const bool added =
+            !taken && half.session().add_device_channel(number, std::move(*held), nominal_bytes_s,
+                                                        credit_bytes, half) != nullptr;
+        held->reset();
+        if (!added && !taken) half.tell([number](PeerSession& me) { me.channels_.erase(number); });
+        half.session().send_message(
+            wire::MessageKind::response, id,
+            added ? text
+                  : peer::dump(peer::error_response(
+                        {ErrorCode::failed, fmt::format("channel {} is taken", number)})));
+        loop.post([done, added] { done(added); });
+      },
+      [held, done, &loop] {
+        held->reset();  // on the worker, where a device belongs
+        loop.post([done] { done(false); });
+      });
+}
+
+void PeerSession::close_channel(uint32_t number, Error why) {
+  on_worker_->run([number, why = std::move(why)](OnWorker& half) {
+    if (Channel* const channel = half.session().channel(number)) channel->close(why);
+  });
+}
+
+void PeerSession::read_meters(std::function<void(std::map<uint32_t, MeterReading>)> done) {
+  on_worker_->run([done = std::move(done), &loop = loop_](OnWorker& half) {
+    std::map<uint32_t, MeterReading> readings;
+    const uint64_t now_ns = half.now_ns();
+    for (const auto& [number, channel] : half.drivers) {
+      readings.emplace(number, read_meter(channel->meter(), now_ns));
+    }
+    loop.post([done, readings = std::move(readings)] { done(readings); });
+  });
+}
+
+void PeerSession::took_hello(const PeerHello& hello) {
+  if (state_ != State::greeting) return;
+  state_ = State::open;
+  greeted_ = true;
+  hello_ = hello;
+  events_.peer_opened(*this);
+}
+
+void PeerSession::took_message(wire::MessageKind kind, uint32_t id, const std::string& text) {
+  auto message = peer::parse(text);
+  if (kind == wire::MessageKind::response) {
+    if (!message) return answer(id, std::unexpected(message.error()));
+    if (auto ok = peer::check_response(*message); !ok)
+      return answer(id, std::unexpected(ok.error()));
+    answer(id, std::move(*message));
+  } else if (kind == wire::MessageKind::request) {
+    if (!message) return respond(id, peer::error_response(message.error()));
+    events_.peer_request(*this, id, *message);
+  }
+  // Notices: none is known; a later version may send some.
+}
+
+void PeerSession::lost_channel(uint32_t number, const Error& why) {
+  if (state_ == State::closed) return;  // ended() has said it of all
+  channels_.erase(number);
+  events_.peer_channel_closed(*this, number, why);
+}
+
+void PeerSession::ended(const Error& why) {
+  if (state_ == State::closed) return;
+  const auto self = shared_from_this();
+  state_ = State::closed;
+  const Error error{ErrorCode::unreachable, fmt::format("the connection to host {} ({}) ended: {}",
+                                                        peer_name(), address_, why.message)};
+  while (!pending_.empty()) answer(pending_.begin()->first, std::unexpected(error));
+  events_.peer_closed(*this, why);
+}
+
+}  // namespace farport

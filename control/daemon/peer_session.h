@@ -1,0 +1,129 @@
+// A session with another host as control sees it: requests and responses, channels by their number.
+// The Session itself lives on a worker (peer_session.cc, class OnWorker); the two halves speak by
+// post() only.
+//
+// Thread rule: the control thread. Callbacks come there, exactly once; when the session ends, what
+// is unanswered is answered with `unreachable`.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/daemon/control_loop.h"
+#include "control/daemon/service.h"
+#include "control/daemon/worker_thread.h"
+#include "dataplane/file_descriptor.h"
+#include "dataplane/session.h"
+
+namespace farport {
+
+class PeerSession;
+
+// Figures of one channel, taken on its worker.
+struct MeterReading {
+  MeterSnapshot meter;
+  LatencySummary total, service, channel;
+};
+MeterReading read_meter(const Meter& meter, uint64_t now_ns);
+
+// What a session tells the rest of the daemon.
+class PeerSessionEvents {
+ public:
+  virtual void peer_opened(PeerSession& session) = 0;
+  // A request of the peer, parsed: to be answered once by respond(id, ...).
+  virtual void peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) = 0;
+  // A channel of either end is over; its number is free again.
+  virtual void peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) = 0;
+  // The last thing a session says. Its channels are over, those not reported before too.
+  virtual void peer_closed(PeerSession& session, const Error& why) = 0;
+
+ protected:
+  ~PeerSessionEvents() = default;
+};
+
+class PeerSession : public std::enable_shared_from_this<PeerSession> {
+ public:
+  // Takes a connected socket and greets the peer. `events` outlives the session's last event.
+  static std::shared_ptr<PeerSession> start(ControlLoop& loop, WorkerThread& worker,
+                                            SessionSettings settings, FileDescriptor socket,
+                                            std::string address, PeerSessionEvents& events);
+  ~PeerSession();
+
+  bool open() const { return state_ == State::open; }
+  // Whether the peer's hello has come.
+  bool greeted() const { return greeted_; }
+  bool connecting() const { return connecting_; }
+  const std::string& address() const { return address_; }
+  const std::string& peer_name() const { return hello_.host_name; }
+  const PeerHello& peer() const { return hello_; }
+  size_t channel_count() const { return channels_.size(); }
+
+  // Ends it in order; peer_closed() follows.
+  void close(Error why);
+
+  void request(const nlohmann::json& request, std::chrono::milliseconds limit,
+               Callback<nlohmann::json> done);
+  void respond(uint32_t id, const nlohmann::json& response);
+
+  // --- channels whose device is at the peer ---
+  // Opens a channel and sends `request` with its number as "channel". When the answer is an error,
+  // the caller closes the channel.
+  Result<uint32_t> attach(nlohmann::json request, std::chrono::milliseconds limit,
+                          Callback<nlohmann::json> done);
+  // Presents the device; `started` is given Driver::path(). When the driver cannot start, or the
+  // channel is gone, that is not called: peer_channel_closed() says why, or has said it.
+  void start_driver(uint32_t number, DeviceInfo info, uint64_t nominal_bytes_s,
+                    uint64_t credit_bytes, std::unique_ptr<Driver> driver,
+                    std::function<void(const std::string&)> started);
+  // --- channels whose device is here ---
+  // Puts the device into service and answers request `id` with `response`; with an error when the
+  // number is taken. False in `done`: it was not put into service.
+  void add_device(uint32_t number, std::unique_ptr<Device> device, uint64_t nominal_bytes_s,
+                  uint64_t credit_bytes, uint32_t id, nlohmann::json response,
+                  std::function<void(bool)> done);
+
+  void close_channel(uint32_t number, Error why);
+  // Of all channels whose driver is here, by number.
+  void read_meters(std::function<void(std::map<uint32_t, MeterReading>)> done);
+
+ private:
+  class OnWorker;
+  enum class State : uint8_t { greeting, open, closed };
+  struct Pending {
+    Callback<nlohmann::json> done;
+    std::unique_ptr<ControlTimer> timer;
+  };
+
+  PeerSession(ControlLoop& loop, bool connecting, std::string address, PeerSessionEvents& events);
+  uint32_t add_pending(std::chrono::milliseconds limit, Callback<nlohmann::json> done);
+  void answer(uint32_t id, Result<nlohmann::json> result);
+  uint32_t free_number();
+
+  // From the worker.
+  void took_hello(const PeerHello& hello);
+  void took_message(wire::MessageKind kind, uint32_t id, const std::string& text);
+  void lost_channel(uint32_t number, const Error& why);
+  void ended(const Error& why);
+
+  ControlLoop& loop_;
+  const bool connecting_;
+  const std::string address_;
+  PeerSessionEvents& events_;
+  std::shared_ptr<OnWorker> on_worker_;
+  State state_ = State::greeting;
+  bool greeted_ = false;
+  PeerHello hello_;
+  std::map<uint32_t, Pending> pending_;
+  uint32_t next_request_ = 1;
+  std::set<uint32_t> channels_;  // in use, of both ends
+  uint32_t next_number_;
+};
+
+}  // namespace farport
