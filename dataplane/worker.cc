@@ -225,12 +225,14 @@ void Worker::enable() {
                                          IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
     assert(result == 0);
   }
+  wakeup_.ending = false;
   wakeup_.listen();
 }
 
 // Lets what was cancelled come to its end, so that nothing of it outlives the ring.
 void Worker::drain() {
   if (!enabled_) return;
+  wakeup_.ending = true;
   if (wakeup_.listening) cancel(wakeup_);
   const uint64_t until_ns = now_ns() + kDrainNs;
   while (operations_ > 0 && now_ns() < until_ns) {
@@ -251,7 +253,7 @@ void Worker::Wakeup::listen() {
 
 void Worker::Wakeup::completed(int result, uint32_t) {
   listening = false;
-  if (result != -ECANCELED) listen();
+  if (result != -ECANCELED && !ending) listen();
 }
 
 }  // namespace farport

@@ -112,6 +112,7 @@ class Worker final : public Loop {
     Worker& worker;
     uint64_t count = 0;
     bool listening = false;
+    bool ending = false;  // drain(): a wakeup that came just then is the last
   };
   struct Ignore final : RingOperation {
     void completed(int, uint32_t) override {}
