@@ -1,0 +1,152 @@
+#include "devices/usb/usb_device.h"
+
+#include <poll.h>
+
+#include <cassert>
+#include <utility>
+
+#include "dataplane/worker.h"
+
+namespace farport {
+
+namespace {
+
+std::vector<uint8_t> active_interfaces(const DeviceInfo& info) {
+  const usb::EndpointTable table(info);
+  return table.configuration() ? table.configuration()->interface_numbers()
+                               : std::vector<uint8_t>{};
+}
+
+}  // namespace
+
+UsbDevice::UsbDevice(DeviceInfo info, std::unique_ptr<UsbHandle> handle)
+    : info_(std::move(info)),
+      handle_(std::move(handle)),
+      claims_(*handle_, info_.configuration_value, active_interfaces(info_)),
+      endpoints_(info_) {}
+
+Result<std::unique_ptr<UsbDevice>> UsbDevice::open(DeviceInfo info,
+                                                   std::unique_ptr<UsbHandle> handle) {
+  std::unique_ptr<UsbDevice> device(new UsbDevice(std::move(info), std::move(handle)));
+  if (auto taken = device->claims_.take(); !taken) {
+    Error error = taken.error();
+    error.message = device->info_.name + ": " + error.message;
+    return std::unexpected(std::move(error));
+  }
+  return device;
+}
+
+UsbDevice::~UsbDevice() {
+  assert(state_ == State::opened || state_ == State::stopped);
+  if (state_ != State::opened) return;
+  claims_.give_back();
+  handle_->close();
+}
+
+void UsbDevice::start(Worker& worker, DeviceEvents& events) {
+  assert(state_ == State::opened);
+  worker_ = &worker;
+  events_ = &events;
+  state_ = State::running;
+  watch_ = Watch(
+      worker, handle_->events_fd(), POLLIN,
+      [](void* self, uint32_t) { static_cast<UsbDevice*>(self)->on_ready(); }, this);
+}
+
+void UsbDevice::submit(Transfer& transfer) {
+  transfer.actual = 0;
+  transfer.error_count = 0;
+  if (gone_) return finish(transfer, TransferStatus::unplugged);
+  if (state_ != State::running) return finish(transfer, TransferStatus::cancelled);
+  if (paused() || waiting_head_) return wait(transfer);
+  dispatch(transfer);
+}
+
+void UsbDevice::cancel(Transfer& transfer) {
+  switch (static_cast<Where>(transfer.device_cookie)) {
+    case waiting:
+      remove_waiting(transfer);
+      return finish(transfer, TransferStatus::cancelled);
+    case in_flight: {
+      auto& slot = *static_cast<TransferSlot*>(transfer.device_context);
+      if (gone_ || slot.cancel != TransferSlot::Cancel::none) return;  // it is ending already
+      slot.cancel = TransferSlot::Cancel::wanted;
+      ++cancels_wanted_;
+      return advance();
+    }
+    case in_operation:
+      return;  // cannot be called back; it ends in the time the host's kernel allows it
+  }
+}
+
+void UsbDevice::stop() {
+  assert(state_ == State::running);
+  state_ = State::stopping;
+  const TransferStatus status = gone_ ? TransferStatus::unplugged : TransferStatus::cancelled;
+  while (Transfer* transfer = next_waiting()) finish(*transfer, status);
+  for (TransferSlot* slot = in_flight_; slot; slot = slot->next) {
+    if (gone_ || slot->cancel != TransferSlot::Cancel::none) continue;
+    slot->cancel = TransferSlot::Cancel::wanted;
+    ++cancels_wanted_;
+  }
+  advance();
+}
+
+void UsbDevice::on_ready() {
+  if (paused()) return;  // was ready just before the pause
+  in_events_ = true;
+  handle_->handle_events();
+  in_events_ = false;
+  if (handle_->disconnected()) gone("the device was unplugged");
+  advance();
+}
+
+void UsbDevice::gone(std::string_view reason) {
+  if (gone_) return;
+  gone_ = true;
+  cancels_wanted_ = 0;  // libusb ends what is in flight
+  while (Transfer* transfer = next_waiting()) finish(*transfer, TransferStatus::unplugged);
+  if (state_ == State::running) events_->unplugged(reason);
+}
+
+// What comes next, after anything that may have made it possible: cancels first, since the consumer
+// waits for them; then what waits, in order; then the end.
+void UsbDevice::advance() {
+  if (paused() || in_events_ || state_ == State::stopped) return;
+  if (cancels_wanted_ > 0) return begin_cancels();
+  while (!paused()) {
+    Transfer* transfer = next_waiting();
+    if (!transfer) break;
+    dispatch(*transfer);
+  }
+  if (!paused() && state_ == State::stopping && !in_flight_) begin_close();
+}
+
+void UsbDevice::wait(Transfer& transfer) {
+  transfer.device_cookie = waiting;
+  transfer.device_context = nullptr;
+  transfer.device_next = nullptr;
+  (waiting_tail_ ? waiting_tail_->device_next : waiting_head_) = &transfer;
+  waiting_tail_ = &transfer;
+}
+
+Transfer* UsbDevice::next_waiting() {
+  Transfer* transfer = waiting_head_;
+  if (transfer) remove_waiting(*transfer);
+  return transfer;
+}
+
+void UsbDevice::remove_waiting(Transfer& transfer) {
+  Transfer* before = nullptr;
+  for (Transfer* one = waiting_head_; one != &transfer; one = one->device_next) before = one;
+  (before ? before->device_next : waiting_head_) = transfer.device_next;
+  if (waiting_tail_ == &transfer) waiting_tail_ = before;
+  transfer.device_next = nullptr;
+}
+
+void UsbDevice::finish(Transfer& transfer, TransferStatus status) {
+  transfer.status = status;
+  events_->completed(transfer);
+}
+
+}  // namespace farport
