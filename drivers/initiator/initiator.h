@@ -41,6 +41,8 @@ class Initiator final : public Driver {
   using Ready = std::function<void(Result<void>)>;
   explicit Initiator(Ready ready = {});
   ~Initiator() override;
+  // The same, before start().
+  void on_ready(Ready ready) { ready_ = std::move(ready); }
 
   // Driver
   std::string_view name() const override { return "initiator"; }

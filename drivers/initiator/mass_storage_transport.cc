@@ -211,7 +211,11 @@ void MassStorage::request_sense() {
   Command sense{.cdb = {0x03, 0, 0, 0, kSenseBytes}, .cdb_bytes = 6, .into = *data};
   sense.is_sense = true;
   sense.done = [this, data](Result<uint32_t> moved) {
-    if (!moved) return finish(std::unexpected(moved.error()));
+    if (!moved) {
+      // Not even that: perhaps it goes better next time.
+      if (initiator_.ready() && queue_.front().attempts < kAttemptsMax) return;
+      return finish(std::unexpected(moved.error()));
+    }
     got_sense(std::span<const std::byte>(*data).first(*moved));
   };
   queue_.push_front(std::move(sense));
