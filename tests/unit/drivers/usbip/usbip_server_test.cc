@@ -196,6 +196,7 @@ TEST_F(UsbipServerTest, WhatWeExportWeCanImport) {
   ASSERT_TRUE(devices) << devices.error().message;
   ASSERT_EQ(devices->size(), 1u);
   EXPECT_EQ((*devices)[0].name, "usb:port:usb:1d6b:0104:disk@here");
+  const auto worker = std::move(Worker::create({}).value());
   auto device = importer->open("usb:1d6b:0104@here");
   ASSERT_TRUE(device) << device.error().message;
   const DeviceInfo original = provider_->list().value()[0];
@@ -211,7 +212,6 @@ TEST_F(UsbipServerTest, WhatWeExportWeCanImport) {
   EXPECT_EQ(second.error().code, ErrorCode::busy);
 
   // An INQUIRY (SPC-4, 6.4) through the bulk-only transport, across both ends.
-  const auto worker = std::move(Worker::create({}).value());
   FakeDeviceEvents events;
   TestTransfers transfers;
   (*device)->start(*worker, events);
@@ -239,9 +239,9 @@ TEST_F(UsbipServerTest, WhatWeExportWeCanImport) {
 
 TEST_F(UsbipServerTest, UnpluggedDeviceIsUnpluggedForTheClient) {
   start();
+  const auto worker = std::move(Worker::create({}).value());
   auto device = importer()->open("usb:1d6b:0104@here");
   ASSERT_TRUE(device) << device.error().message;
-  const auto worker = std::move(Worker::create({}).value());
   FakeDeviceEvents events;
   (*device)->start(*worker, events);
   ASSERT_TRUE(provider_->unplug("disk"));
