@@ -82,6 +82,7 @@ void PtyDriver::look() {
 void PtyDriver::consumer_opened() {
   open_ = true;
   if (terminal_.settings(client_->line()).hang_up) set_lines(true);
+  client_->hurry();  // past what its predecessor left
   update_watch();
   read_consumer();
 }

@@ -59,14 +59,9 @@ void Rfc2217Driver::accept_clients() {
       return;
     }
     if (!accepted.socket) return;
-    if (socket_ && half_closed_) {
-      // It has gone; what it sent does not get through. Its successor wants the port.
-      disconnect();
-      ClientRequest purge;
-      purge.kind = SerialRequest::purge;
-      purge.purge_output = true;
-      port_side_->request(purge);
-    }
+    // A client that has finished, but whose bytes the port does not take, gives way. What is at the
+    // port already stays: the next client may purge it.
+    if (half_closed_) disconnect();
     if (socket_) {
       refuse(std::move(accepted.socket));
     } else {
@@ -114,6 +109,7 @@ void Rfc2217Driver::connect(FileDescriptor socket, std::string peer) {
   changed_ = conditions_ = 0;
   options_.offer(output_);
   if (settings_.hang_up) set_lines(serial::line::dtr | serial::line::rts);
+  port_side_->hurry();  // past what its predecessor left
   socket_watch_ = Watch(
       *worker_, socket_.get(), POLLIN,
       [](void* self, uint32_t events) { static_cast<Rfc2217Driver*>(self)->socket_event(events); },
@@ -129,6 +125,7 @@ void Rfc2217Driver::disconnect() {
   ::shutdown(socket_.get(), SHUT_RDWR);
   socket_.reset();
   rest_ = data_ = {};
+  half_closed_ = false;
   group_size_ = 0;
   group_active_ = group_one_by_one_ = false;
   held_.reset();

@@ -190,9 +190,14 @@ bool SerialClient::request(const ClientRequest& request) {
   return true;
 }
 
+void SerialClient::hurry() {
+  hurried_ = request_count_;
+  if (phase_ == Phase::waiting || phase_ == Phase::draining) settled();
+}
+
 bool SerialClient::needs_settling() const {
   const SerialRequest kind = requests_[request_first_].kind;
-  return !settled_ && out_dirty_ &&
+  return !settled_ && hurried_ == 0 && out_dirty_ &&
          (kind == SerialRequest::set_line || kind == SerialRequest::set_modem ||
           kind == SerialRequest::set_break);
 }
@@ -310,6 +315,7 @@ void SerialClient::finish_request(TransferStatus status) {
   const ClientRequest done = requests_[request_first_];
   request_first_ = (request_first_ + 1) % requests_max;
   --request_count_;
+  if (hurried_ > 0) --hurried_;
   phase_ = Phase::idle;
   settled_ = false;
   if (done.kind == SerialRequest::purge && done.purge_input) --input_purges_;

@@ -75,6 +75,9 @@ class SerialClient {
   // False when requests_max are waiting. A purge of output ends what is in flight at once.
   bool request(const ClientRequest& request);
   bool requests_waiting() const { return request_count_ != 0; }
+  // Those waiting now no longer wait for output to leave the port: the consumer that wrote it has
+  // gone, and another is here.
+  void hurry();
 
   void resume_input();
   // Line settings as last set or read.
@@ -127,6 +130,7 @@ class SerialClient {
   Transfer* asking_ = nullptr;  // the control transfer in flight: a drain or the request itself
   std::array<ClientRequest, requests_max> requests_{};
   size_t request_first_ = 0, request_count_ = 0;
+  size_t hurried_ = 0;  // of the first requests
   LineSettings line_;
 };
 
