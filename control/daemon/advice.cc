@@ -11,13 +11,6 @@
 
 namespace farport {
 
-namespace {
-
-// The window that the policy goes by: 10 s, long enough to be no burst, short enough to follow.
-const MeterWindow& deciding_window(const Stats& stats) { return stats.meter.windows[1]; }
-
-}  // namespace
-
 Advice::Advice(std::string host, DecisionLog log, Directory& directory, Attachments& attachments,
                Hypervisor& hypervisor, EventLog& events)
     : host_(std::move(host)),
@@ -27,6 +20,12 @@ Advice::Advice(std::string host, DecisionLog log, Directory& directory, Attachme
       attachments_(attachments),
       hypervisor_(hypervisor),
       events_(events) {}
+
+void Advice::set_policy(const PolicySettings& settings, uint32_t window_s, Threshold threshold) {
+  settings_ = settings;
+  window_ = window_s <= 1 ? 0 : window_s <= 10 ? 1 : 2;
+  threshold_ = std::move(threshold);
+}
 
 Result<void> Advice::check_vm(const std::string& vm) const {
   if (vm.empty()) return {};
@@ -49,6 +48,8 @@ PolicyInput Advice::input(const DirectoryVm& vm) const {
   input.vm.allocation_bytes_s = vm.allocation_bytes_s;
   input.vm.threshold = vm.threshold;
   input.vm.memory_bytes = vm.memory_bytes;
+  input.vm.cpu_milli = vm.cpu_milli;
+  input.vm.dirty_bytes_s = vm.dirty_bytes_s;
   for (const Attachment& attachment : attachments_.list()) {
     if (attachment.vm != vm.name || attachment.state != "open") continue;
     PolicyDevice device;
@@ -63,6 +64,9 @@ PolicyInput Advice::input(const DirectoryVm& vm) const {
       device.measured_bytes_s = static_cast<uint64_t>(window.demand_bytes_s);
       device.window_full = window.full;
     }
+    std::vector<std::string> names = attachment.aliases;
+    names.push_back(attachment.device);
+    if (threshold_) device.threshold = threshold_(vm.name, names);
     input.devices.push_back(std::move(device));
   }
   return input;

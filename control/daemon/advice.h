@@ -22,7 +22,10 @@ class Advice {
   Advice(std::string host, DecisionLog log, Directory& directory, Attachments& attachments,
          Hypervisor& hypervisor, EventLog& events);
 
-  void set_policy(const PolicySettings& settings) { settings_ = settings; }
+  using Threshold = std::function<std::optional<Percent>(
+      const std::string& vm, const std::vector<std::string>& device_names)>;
+  // `window_s`: of the meter, 1, 10 or 60. `threshold`: a VM's own for a device.
+  void set_policy(const PolicySettings& settings, uint32_t window_s, Threshold threshold);
 
   // Every VM that holds a device, by the figures of the last reading. `now_ns`: the monotonic
   // clock.
@@ -38,6 +41,9 @@ class Advice {
 
  private:
   PolicyInput input(const DirectoryVm& vm) const;
+  const MeterWindow& deciding_window(const Stats& stats) const {
+    return stats.meter.windows[window_];
+  }
   void announce(const Decision& decision);
   void act(const Decision& decision);
 
@@ -49,6 +55,8 @@ class Advice {
   Hypervisor& hypervisor_;
   EventLog& events_;
   PolicySettings settings_;
+  size_t window_ = 1;
+  Threshold threshold_;
   bool log_failed_ = false;
 };
 

@@ -116,6 +116,7 @@ void Attachments::take_answer(const std::string& id, Result<json> answer) {
   if (record->shown.state == "closing") return;
   const DeviceInfo& info = taken->info;
   record->shown.device = info.name;
+  record->shown.aliases = info.aliases;
   record->shown.description = info.description;
   record->shown.kind = info.kind;
   record->shown.nominal_bytes_s = taken->nominal_bytes_s;
@@ -152,6 +153,7 @@ void Attachments::take_loan(const std::string& id, Result<Loans::Loan> loan) {
   }
   const DeviceInfo info = loan->opened->info();
   record->shown.device = info.name;
+  record->shown.aliases = info.aliases;
   record->shown.description = info.description;
   record->shown.kind = info.kind;
   record->shown.nominal_bytes_s = loan->nominal.bytes_s;

@@ -32,46 +32,49 @@ class Catalogue {
   Catalogue(ControlLoop& loop, std::function<void(const Change&)> changed);
   ~Catalogue();  // after the loop has stopped
 
-  void add(std::unique_ptr<DeviceProvider> provider);
+  // `remote`: its list comes over the network and without notices of change. It is asked again now
+  // and then, and nobody waits for it.
+  void add(std::unique_ptr<DeviceProvider> provider, bool remote = false);
   // No more changes are reported.
   void stop();
 
-  // As of the last refresh().
-  const std::vector<LocalDevice>& devices() const { return devices_; }
+  // As last listed.
+  std::vector<LocalDevice> devices() const;
   // What providers could not list, for people.
   std::vector<std::string> problems() const;
   // By name, or by an alias that one device alone answers to.
   Result<LocalDevice> find(const std::string& name) const;
 
-  // Asks the providers again, then calls `done`.
+  // Asks the providers again; `done` when those of this machine have answered.
   void refresh(std::function<void()> done);
   void open(const LocalDevice& device, std::function<void(Result<std::unique_ptr<Device>>)> done);
 
  private:
   // Shared with calls on the pool.
-  struct Source {
+  struct Provider {
     std::unique_ptr<DeviceProvider> provider;
     std::mutex one_at_a_time;
   };
-  struct Listing {
+  struct Source {
+    std::shared_ptr<Provider> provider;
+    std::string name;
+    bool remote = false;
     std::vector<LocalDevice> devices;
-    std::vector<std::string> problems;  // by provider; empty: none
+    std::string problem;
+    bool asking = false;
+    bool listed = false;
+    uint64_t asked_ns = 0;
+    std::vector<std::function<void()>> waiting;  // for the listing under way
+    std::vector<std::function<void()>> next;     // for the one after it
   };
-  static Listing list(const std::vector<std::shared_ptr<Source>>& sources,
-                      const std::vector<LocalDevice>& known);
-  void ask();
-  void take(Listing listing);
+  void ask(size_t index);
+  void take(size_t index, Result<std::vector<DeviceInfo>> listed);
 
   ControlLoop& loop_;
   std::function<void(const Change&)> changed_;
-  std::vector<std::shared_ptr<Source>> sources_;
-  std::vector<LocalDevice> devices_;
-  std::vector<std::string> problems_;
-  std::vector<std::function<void()>> waiting_;  // for the listing under way
-  std::vector<std::function<void()>> next_;     // for the one after it
-  bool asking_ = false;
+  std::vector<Source> sources_;
+  std::vector<std::unique_ptr<ControlTimer>> timers_;  // of remote ones
   bool stopped_ = false;
-  bool listed_ = false;
 };
 
 }  // namespace farport

@@ -48,11 +48,11 @@ Identity random_boot() {
   return boot;
 }
 
-Result<std::vector<std::unique_ptr<Listener>>> listen_all(ControlLoop& loop,
-                                                          const DaemonSettings& settings) {
-  std::vector<std::unique_ptr<Listener>> listeners;
-  for (const Address& address : settings.listen) {
-    auto listener = Listener::bind(loop, address);
+Result<std::vector<std::unique_ptr<PeerListener>>> listen_all(ControlLoop& loop,
+                                                              const DaemonSettings& settings) {
+  std::vector<std::unique_ptr<PeerListener>> listeners;
+  for (const HostPort& address : settings.listen) {
+    auto listener = PeerListener::bind(loop, address);
     if (!listener) return std::unexpected(listener.error());
     if (!(*listener)->loopback() && !settings.insecure) {
       return fail(ErrorCode::usage,
@@ -91,7 +91,7 @@ Result<std::unique_ptr<Daemon::Host>> Daemon::Host::make(DaemonSettings settings
 
 Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<ControlLoop> loop,
                    std::unique_ptr<WorkerThread> worker,
-                   std::vector<std::unique_ptr<Listener>> listeners, DecisionLog decisions,
+                   std::vector<std::unique_ptr<PeerListener>> listeners, DecisionLog decisions,
                    const Identity& boot)
     : settings_(std::move(settings)),
       boot_(boot),
@@ -117,6 +117,7 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
       policy_timer_(*loop_) {
   peers_.set_attachments(attachments_);
   for (auto& provider : settings_.providers) catalogue_.add(std::move(provider));
+  for (auto& provider : settings_.remote_providers) catalogue_.add(std::move(provider), true);
   directory_.on_change([this] { peers_.set_hosts(directory_.hosts()); });
 }
 
@@ -127,7 +128,8 @@ void Daemon::Host::start() {
   loop_->post([this] {
     set_live(settings_.live);
     for (const auto& listener : listeners_) {
-      listener->start([this](Connection connection) { peers_.accepted(std::move(connection)); });
+      listener->start(
+          [this](PeerConnection connection) { peers_.accepted(std::move(connection)); });
       spdlog::info("listening for peers on {}", listener->address());
     }
     catalogue_.refresh([this] { listed_ = true; });
@@ -143,7 +145,7 @@ void Daemon::Host::set_live(const LiveSettings& live) {
                   : [](const DeviceInfo&, const Consumer&) { return Access{false, "no rule"}; },
       live.nominal ? live.nominal : [](const DeviceInfo&) { return Nominal{}; });
   attachments_.set_admin_groups(live.admin_groups);
-  advice_.set_policy(live.policy);
+  advice_.set_policy(live.policy, live.policy_window_s, live.threshold);
   directory_.set(live.peers, live.vms);
 }
 

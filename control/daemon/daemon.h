@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "control/daemon/address.h"
+#include "control/config/units.h"
 #include "control/daemon/control_loop.h"
 #include "control/daemon/driver_maker.h"
 #include "control/daemon/loans.h"
@@ -31,18 +31,24 @@ struct LiveSettings {
   AccessCheck access;    // empty: nothing is exported
   NominalCheck nominal;  // empty: unknown
   PolicySettings policy;
-  uint32_t policy_interval_s = 10;
+  uint32_t policy_interval_s = 1;
+  uint32_t policy_window_s = 10;  // of the meter: 1, 10 or 60
+  // A VM's own threshold for a device of these names; empty: there is none.
+  std::function<std::optional<Percent>(const std::string& vm,
+                                       const std::vector<std::string>& device_names)>
+      threshold;
   std::vector<std::string> admin_groups;  // may detach what others attached
 };
 
 struct DaemonSettings {
   std::string host;
-  std::string run_dir;          // for the lock, sockets and ptys
-  std::vector<Address> listen;  // for peers
-  bool insecure = false;        // listen beyond loopback although nothing is encrypted yet
+  std::string run_dir;           // for the lock, sockets and ptys
+  std::vector<HostPort> listen;  // for peers
+  bool insecure = false;         // listen beyond loopback although nothing is encrypted yet
   WorkerSettings worker;
   std::string decisions_path;  // the log of decisions; empty: in memory
   std::vector<std::unique_ptr<DeviceProvider>> providers;
+  std::vector<std::unique_ptr<DeviceProvider>> remote_providers;  // that list over the network
   DriverTypes drivers;
   // What caps a device's measured demand: its bus; empty: unknown.
   std::function<uint64_t(const DeviceInfo&)> bus_rate;

@@ -58,7 +58,7 @@ class Daemon::Host final : public Service {
 
  private:
   Host(DaemonSettings settings, RunLock lock, std::unique_ptr<ControlLoop> loop,
-       std::unique_ptr<WorkerThread> worker, std::vector<std::unique_ptr<Listener>> listeners,
+       std::unique_ptr<WorkerThread> worker, std::vector<std::unique_ptr<PeerListener>> listeners,
        DecisionLog decisions, const Identity& boot);
 
   void device_changed(const Catalogue::Change& change);
@@ -79,7 +79,7 @@ class Daemon::Host final : public Service {
   RunLock lock_;
   std::unique_ptr<ControlLoop> loop_;
   std::unique_ptr<WorkerThread> worker_;
-  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::vector<std::unique_ptr<PeerListener>> listeners_;
   std::unique_ptr<Hypervisor> hypervisor_;
   EventLog events_;
   FileDirectory directory_;

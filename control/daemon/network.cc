@@ -19,7 +19,7 @@ using boost::system::error_code;
 namespace {
 
 std::string text_of(const tcp::endpoint& endpoint) {
-  return format_address({endpoint.address().to_string(), endpoint.port()});
+  return format_host_port({endpoint.address().to_string(), endpoint.port()});
 }
 
 // Out of asio's hands. The ring waits by itself; a non-blocking socket would make it give up.
@@ -39,13 +39,13 @@ Result<FileDescriptor> take_over(tcp::socket& socket) {
 
 }  // namespace
 
-struct Listener::Parts {
+struct PeerListener::Parts {
   explicit Parts(asio::io_context& context) : acceptor(context), pause(context) {}
   tcp::acceptor acceptor;
   asio::steady_timer pause;
   std::string address;
   bool loopback = false;
-  std::function<void(Connection)> accepted;
+  std::function<void(PeerConnection)> accepted;
 
   static void accept(const std::shared_ptr<Parts>& parts) {
     parts->acceptor.async_accept([parts](error_code error, tcp::socket socket) {
@@ -67,9 +67,10 @@ struct Listener::Parts {
   }
 };
 
-Result<std::unique_ptr<Listener>> Listener::bind(ControlLoop& loop, const Address& address) {
+Result<std::unique_ptr<PeerListener>> PeerListener::bind(ControlLoop& loop,
+                                                         const HostPort& address) {
   auto parts = std::make_shared<Parts>(loop.context());
-  const std::string text = format_address(address);
+  const std::string text = format_host_port(address);
   error_code error;
   tcp::resolver resolver(loop.context());
   const auto found =
@@ -96,36 +97,36 @@ Result<std::unique_ptr<Listener>> Listener::bind(ControlLoop& loop, const Addres
   if (error) return fail_errno(error.value(), fmt::format("cannot listen on {}", text));
   parts->address = text_of(parts->acceptor.local_endpoint(error));
   parts->loopback = endpoint.address().is_loopback();
-  return std::unique_ptr<Listener>(new Listener(std::move(parts)));
+  return std::unique_ptr<PeerListener>(new PeerListener(std::move(parts)));
 }
 
-Listener::~Listener() { stop(); }
+PeerListener::~PeerListener() { stop(); }
 
-void Listener::start(std::function<void(Connection)> accepted) {
+void PeerListener::start(std::function<void(PeerConnection)> accepted) {
   parts_->accepted = std::move(accepted);
   Parts::accept(parts_);
 }
 
-void Listener::stop() {
+void PeerListener::stop() {
   error_code ignored;
   parts_->acceptor.close(ignored);
   parts_->pause.cancel();
 }
 
-const std::string& Listener::address() const { return parts_->address; }
-bool Listener::loopback() const { return parts_->loopback; }
+const std::string& PeerListener::address() const { return parts_->address; }
+bool PeerListener::loopback() const { return parts_->loopback; }
 
 namespace {
 
 struct Attempt {
-  Attempt(ControlLoop& loop, std::function<void(Result<Connection>)> done)
+  Attempt(ControlLoop& loop, std::function<void(Result<PeerConnection>)> done)
       : resolver(loop.context()), socket(loop.context()), timer(loop), done(std::move(done)) {}
   tcp::resolver resolver;
   tcp::socket socket;
   ControlTimer timer;
-  std::function<void(Result<Connection>)> done;
+  std::function<void(Result<PeerConnection>)> done;
 
-  void finish(Result<Connection> result) {
+  void finish(Result<PeerConnection> result) {
     if (!done) return;
     timer.cancel();
     resolver.cancel();
@@ -138,10 +139,10 @@ struct Attempt {
 
 }  // namespace
 
-void connect(ControlLoop& loop, const Address& address, std::chrono::milliseconds limit,
-             std::function<void(Result<Connection>)> done) {
+void connect(ControlLoop& loop, const HostPort& address, std::chrono::milliseconds limit,
+             std::function<void(Result<PeerConnection>)> done) {
   const auto attempt = std::make_shared<Attempt>(loop, std::move(done));
-  const std::string text = format_address(address);
+  const std::string text = format_host_port(address);
   attempt->timer.after(limit, [attempt, text, limit] {
     attempt->finish(fail(ErrorCode::timed_out,
                          fmt::format("{} did not answer within {} s", text, limit.count() / 1000)));
@@ -154,7 +155,7 @@ void connect(ControlLoop& loop, const Address& address, std::chrono::millisecond
     }
     auto taken = take_over(attempt->socket);
     if (!taken) return attempt->finish(std::unexpected(taken.error()));
-    attempt->finish(Connection{std::move(*taken), text_of(endpoint)});
+    attempt->finish(PeerConnection{std::move(*taken), text_of(endpoint)});
   };
   attempt->resolver.async_resolve(
       address.host, std::to_string(address.port), tcp::resolver::numeric_service,

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "control/daemon/address.h"
+#include "control/config/units.h"
 #include "control/daemon/control_loop.h"
 #include "dataplane/error.h"
 #include "dataplane/file_descriptor.h"
@@ -15,19 +15,19 @@
 namespace farport {
 
 // A connected socket, and who is at its other end ("192.0.2.7:50514").
-struct Connection {
+struct PeerConnection {
   FileDescriptor socket;
   std::string peer;
 };
 
-class Listener {
+class PeerListener {
  public:
   // Binds; name lookup may block, so before the loop runs or on the pool. usage: a bad address.
   // busy: the port is in use.
-  static Result<std::unique_ptr<Listener>> bind(ControlLoop& loop, const Address& address);
-  ~Listener();
+  static Result<std::unique_ptr<PeerListener>> bind(ControlLoop& loop, const HostPort& address);
+  ~PeerListener();
   // Control thread from here on.
-  void start(std::function<void(Connection)> accepted);
+  void start(std::function<void(PeerConnection)> accepted);
   void stop();
 
   // With the port the system chose.
@@ -36,12 +36,12 @@ class Listener {
 
  private:
   struct Parts;
-  explicit Listener(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
+  explicit PeerListener(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
   std::shared_ptr<Parts> parts_;
 };
 
 // Looks the name up and tries its addresses in turn. `done` comes once, on the control thread.
-void connect(ControlLoop& loop, const Address& address, std::chrono::milliseconds limit,
-             std::function<void(Result<Connection>)> done);
+void connect(ControlLoop& loop, const HostPort& address, std::chrono::milliseconds limit,
+             std::function<void(Result<PeerConnection>)> done);
 
 }  // namespace farport

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/config/config.h"
 #include "dataplane/limits.h"
 
 namespace farport {
@@ -35,11 +36,12 @@ Peers::~Peers() = default;
 void Peers::set_hosts(const std::vector<DirectoryHost>& hosts) {
   std::set<std::string> wanted;
   for (const DirectoryHost& host : hosts) {
-    const auto address = parse_address(host.address, default_peer_port);
+    const auto address = parse_host_port(host.address, session_port);
     if (!address || host.name == parts_.host) continue;  // refused when the configuration was read
     wanted.insert(host.name);
     Peer& peer = peers_[host.name];
-    const bool moved = peer.configured && format_address(peer.address) != format_address(*address);
+    const bool moved =
+        peer.configured && format_host_port(peer.address) != format_host_port(*address);
     const bool fresh = !peer.configured;
     peer.configured = true;
     peer.address = *address;
@@ -68,11 +70,12 @@ void Peers::try_connect(const std::string& name) {
   if (!peer.configured || peer.session != nullptr || peer.connecting) return;
   peer.connecting = true;
   if (peer.since_unix_ms == 0) peer.since_unix_ms = unix_now_ms();
-  connect(parts_.loop, peer.address, kConnectLimit,
-          [this, name](Result<Connection> connection) { connected(name, std::move(connection)); });
+  connect(
+      parts_.loop, peer.address, kConnectLimit,
+      [this, name](Result<PeerConnection> connection) { connected(name, std::move(connection)); });
 }
 
-void Peers::connected(const std::string& name, Result<Connection> connection) {
+void Peers::connected(const std::string& name, Result<PeerConnection> connection) {
   const auto found = peers_.find(name);
   if (stopping_ || found == peers_.end()) return;
   if (!connection) return failed(name, connection.error().message);
@@ -99,7 +102,7 @@ void Peers::failed(const std::string& name, const std::string& why) {
   peer.retry->after(peer.backoff, [this, name] { try_connect(name); });
 }
 
-void Peers::accepted(Connection connection) {
+void Peers::accepted(PeerConnection connection) {
   if (stopping_) return;
   if (greeting_ >= kGreetingMax) {
     spdlog::warn("{}: refused, {} connections have not said who they are", connection.peer,
@@ -109,7 +112,7 @@ void Peers::accepted(Connection connection) {
   start_session(std::move(connection), false);
 }
 
-std::shared_ptr<PeerSession> Peers::start_session(Connection connection, bool connecting) {
+std::shared_ptr<PeerSession> Peers::start_session(PeerConnection connection, bool connecting) {
   SessionSettings settings;
   settings.host_name = parts_.host;
   settings.boot = parts_.boot;
@@ -240,7 +243,7 @@ std::vector<HostEntry> Peers::list() const {
     HostEntry entry;
     entry.name = name;
     entry.address =
-        peer.session && !peer.configured ? peer.session->address() : format_address(peer.address);
+        peer.session && !peer.configured ? peer.session->address() : format_host_port(peer.address);
     entry.state = peer.session ? "connected" : peer.error.empty() ? "connecting" : "unreachable";
     entry.since_unix_ms = peer.since_unix_ms;
     entry.error = peer.session ? "" : peer.error;
@@ -269,7 +272,7 @@ Result<std::shared_ptr<PeerSession>> Peers::session(const std::string& host) {
   return fail(ErrorCode::unreachable,
               fmt::format("host {} ({}) is not connected: {}; check that farportd runs there and "
                           "listens on that address",
-                          host, format_address(peer.address),
+                          host, format_host_port(peer.address),
                           peer.error.empty() ? "still connecting" : peer.error));
 }
 

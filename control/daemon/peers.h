@@ -44,7 +44,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
 
   // Peers that are new are connected to, those that are gone are closed.
   void set_hosts(const std::vector<DirectoryHost>& hosts);
-  void accepted(Connection connection);
+  void accepted(PeerConnection connection);
   // No more connecting or accepting; open sessions end with `why`, then `done`.
   void stop(const Error& why, std::function<void()> done);
 
@@ -55,7 +55,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
 
  private:
   struct Peer {
-    Address address;
+    HostPort address;
     bool configured = false;
     bool connecting = false;
     std::string error;
@@ -66,9 +66,9 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   };
 
   void try_connect(const std::string& name);
-  void connected(const std::string& name, Result<Connection> connection);
+  void connected(const std::string& name, Result<PeerConnection> connection);
   void failed(const std::string& name, const std::string& why);
-  std::shared_ptr<PeerSession> start_session(Connection connection, bool connecting);
+  std::shared_ptr<PeerSession> start_session(PeerConnection connection, bool connecting);
   bool replaces(const PeerSession& fresh, const PeerSession& old) const;
   void adopt(PeerSession& session);
   Peer* peer_of(const PeerSession& session, std::string* name = nullptr);

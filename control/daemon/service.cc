@@ -142,6 +142,7 @@ void to_json(json& out, const Attachment& value) {
   out = {{"id", value.id},
          {"device_host", value.device_host},
          {"device", value.device},
+         {"aliases", value.aliases},
          {"description", value.description},
          {"kind", device_kind_name(value.kind)},
          {"driver", value.driver},

@@ -98,6 +98,7 @@ struct Attachment {
   std::string id;  // "att-1"
   std::string device_host;
   std::string device;  // the stable name
+  std::vector<std::string> aliases;
   std::string description;
   DeviceKind kind = DeviceKind::usb;
   std::string driver;

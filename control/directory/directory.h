@@ -27,6 +27,8 @@ struct DirectoryVm {
   std::optional<uint64_t> allocation_bytes_s;  // granted to it; none: unknown
   std::optional<Percent> threshold;            // its own, instead of the policy's
   std::optional<uint64_t> memory_bytes;
+  std::optional<uint32_t> cpu_milli;  // thousandths of a CPU
+  std::optional<uint64_t> dirty_bytes_s;
   bool operator==(const DirectoryVm&) const = default;
 };
 

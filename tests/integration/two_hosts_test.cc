@@ -116,7 +116,8 @@ TEST_F(TwoHosts, ADiskIsWrittenAndReadBack) {
 }
 
 TEST_F(TwoHosts, SerialBytesComeBack) {
-  ASSERT_TRUE(beta.attach(request("PORT0")));  // by its alias
+  const auto attached = beta.attach(request(kPort));
+  ASSERT_TRUE(attached) << attached.error().message;
   BlockingSerial port(ready(beta, kPort), waiter(beta));
   ASSERT_TRUE(port.set_line({.baud = 3'000'000}));
   const std::string text = "carried there and back";
