@@ -19,15 +19,19 @@ std::vector<uint8_t> active_interfaces(const DeviceInfo& info) {
 
 }  // namespace
 
-UsbDevice::UsbDevice(DeviceInfo info, std::unique_ptr<UsbHandle> handle)
+UsbDevice::UsbDevice(DeviceInfo info, std::unique_ptr<UsbHandle> handle,
+                     std::function<void()> given_back)
     : info_(std::move(info)),
       handle_(std::move(handle)),
+      given_back_(std::move(given_back)),
       claims_(*handle_, info_.configuration_value, active_interfaces(info_)),
       endpoints_(info_) {}
 
 Result<std::unique_ptr<UsbDevice>> UsbDevice::open(DeviceInfo info,
-                                                   std::unique_ptr<UsbHandle> handle) {
-  std::unique_ptr<UsbDevice> device(new UsbDevice(std::move(info), std::move(handle)));
+                                                   std::unique_ptr<UsbHandle> handle,
+                                                   std::function<void()> given_back) {
+  std::unique_ptr<UsbDevice> device(
+      new UsbDevice(std::move(info), std::move(handle), std::move(given_back)));
   if (auto taken = device->claims_.take(); !taken) {
     Error error = taken.error();
     error.message = device->info_.name + ": " + error.message;
@@ -38,9 +42,13 @@ Result<std::unique_ptr<UsbDevice>> UsbDevice::open(DeviceInfo info,
 
 UsbDevice::~UsbDevice() {
   assert(state_ == State::opened || state_ == State::stopped);
-  if (state_ != State::opened) return;
+  if (state_ == State::opened) give_back();
+}
+
+void UsbDevice::give_back() {
   claims_.give_back();
   handle_->close();
+  if (given_back_) given_back_();
 }
 
 void UsbDevice::start(Worker& worker, DeviceEvents& events) {

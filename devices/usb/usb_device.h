@@ -21,6 +21,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -38,9 +39,10 @@ namespace farport {
 class UsbDevice final : public Device {
  public:
   // Takes every interface of the active configuration from the kernel's drivers, or, when one
-  // cannot be had (busy, ...), leaves everything as it was. Blocks.
-  static Result<std::unique_ptr<UsbDevice>> open(DeviceInfo info,
-                                                 std::unique_ptr<UsbHandle> handle);
+  // cannot be had (busy, ...), leaves everything as it was. `given_back` is called when all is as
+  // it was, also when this fails; on the thread that did it. Blocks.
+  static Result<std::unique_ptr<UsbDevice>> open(DeviceInfo info, std::unique_ptr<UsbHandle> handle,
+                                                 std::function<void()> given_back = {});
   // A device that was never started is given back here, which blocks; else only after
   // device_stopped().
   ~UsbDevice() override;
@@ -59,7 +61,7 @@ class UsbDevice final : public Device {
   // Where a submitted transfer is; kept in Transfer::device_cookie.
   enum Where : uint64_t { waiting, in_flight, in_operation };
 
-  UsbDevice(DeviceInfo info, std::unique_ptr<UsbHandle> handle);
+  UsbDevice(DeviceInfo info, std::unique_ptr<UsbHandle> handle, std::function<void()> given_back);
 
   // --- usb_device.cc ---
   void on_ready();
@@ -69,6 +71,7 @@ class UsbDevice final : public Device {
   Transfer* next_waiting();
   void remove_waiting(Transfer& transfer);
   void finish(Transfer& transfer, TransferStatus status);
+  void give_back();
 
   // --- usb_transfers.cc ---
   void dispatch(Transfer& transfer);
@@ -110,6 +113,7 @@ class UsbDevice final : public Device {
 
   DeviceInfo info_;
   std::unique_ptr<UsbHandle> handle_;
+  std::function<void()> given_back_;
   InterfaceClaims claims_;  // the helper thread's while it runs an operation
   usb::EndpointTable endpoints_;
   TransferPool pool_;

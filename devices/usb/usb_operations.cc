@@ -124,8 +124,7 @@ void UsbDevice::run_operation() {
       operation_.result = handle_->reset();
       break;
     case Operation::Kind::close:
-      claims_.give_back();
-      handle_->close();
+      give_back();
       break;
   }
 }
