@@ -52,7 +52,7 @@ class ApiServer::Shared : public std::enable_shared_from_this<ApiServer::Shared>
 class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
  public:
   ApiConnection(std::shared_ptr<ApiServer::Shared> server, UnixStream::socket socket,
-                Requester requester)
+                Caller requester)
       : server_(std::move(server)), stream_(std::move(socket)), requester_(std::move(requester)) {}
 
   void read() {
@@ -174,7 +174,7 @@ class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
 
   std::shared_ptr<ApiServer::Shared> server_;
   beast::basic_stream<UnixStream> stream_;
-  Requester requester_;
+  Caller requester_;
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
   std::unique_ptr<EventSubscription> subscription_;

@@ -30,7 +30,7 @@ struct ApiRequest {
   std::string method;  // "GET"
   std::string target;  // as on the request line, with its query
   std::string body;
-  Requester requester;
+  Caller requester;
 };
 
 struct ApiResponse {

@@ -112,13 +112,13 @@ Result<UnixListener> listen_unix(const UnixListenerSettings& settings) {
   return UnixListener{std::move(listener), false};
 }
 
-Result<Requester> peer_of(int socket) {
+Result<Caller> peer_of(int socket) {
   ucred credentials{};
   socklen_t length = sizeof credentials;
   if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
     return fail_errno(errno, "cannot tell who is calling");
   }
-  Requester requester{.uid = credentials.uid,
+  Caller requester{.uid = credentials.uid,
                       .gid = credentials.gid,
                       .pid = credentials.pid,
                       .user = std::to_string(credentials.uid),

@@ -28,6 +28,6 @@ struct UnixListener {
 Result<UnixListener> listen_unix(const UnixListenerSettings& settings);
 
 // Who is at the other end of a connected Unix socket (SO_PEERCRED, SO_PEERGROUPS), with names.
-Result<Requester> peer_of(int socket);
+Result<Caller> peer_of(int socket);
 
 }  // namespace farport

@@ -1,6 +1,5 @@
 // farportd: one host's daemon.
 #include <fmt/format.h>
-#include <pthread.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <systemd/sd-daemon.h>
@@ -71,7 +70,8 @@ void reload(Daemon& daemon, Config& running, const Flags& flags) {
 }
 
 // Serves until a signal says otherwise.
-int serve(Daemon& daemon, Config config, const Flags& flags) {
+int serve(Daemon& daemon, Config config, const Flags& flags, boost::asio::io_context& context,
+          boost::asio::signal_set& signals) {
   auto listener = listen_unix({.path = config.host.socket,
                                .group = config.host.socket_group,
                                .mode = static_cast<mode_t>(config.host.socket_mode)});
@@ -87,8 +87,6 @@ int serve(Daemon& daemon, Config config, const Flags& flags) {
   spdlog::info("host {}: ready, API on {}", config.host.name, config.host.socket);
   sd_notify(0, "READY=1");
 
-  boost::asio::io_context context;
-  boost::asio::signal_set signals(context, SIGINT, SIGTERM, SIGHUP);
   std::function<void()> wait = [&] {
     signals.async_wait([&](const boost::system::error_code& error, int number) {
       if (error) return;
@@ -124,18 +122,20 @@ int run(const Flags& flags) {
   for (const auto& error : report.errors) spdlog::critical("{}", error);
   if (!report.errors.empty()) return exit_code(ErrorCode::usage);
   for (const auto& warning : report.warnings) spdlog::warn("{}", warning);
+  // Before anything is held that a signal would leave behind.
+  boost::asio::io_context context;
+  boost::asio::signal_set signals(context, SIGINT, SIGTERM, SIGHUP);
   auto settings = daemon_settings(report.config);
   if (!settings) return farport::report(settings.error());
   auto daemon = Daemon::start(std::move(*settings));
   if (!daemon) return farport::report(daemon.error());
-  return serve(**daemon, std::move(report.config), flags);
+  return serve(**daemon, std::move(report.config), flags, context, signals);
 }
 
 }  // namespace
 }  // namespace farport
 
 int main(int argc, char** argv) {
-  // Signals are for the main thread's signal_set; every other thread inherits them blocked.
   signal(SIGPIPE, SIG_IGN);
   CLI::App app("Carries USB devices and serial ports between hosts", "farportd");
   farport::Flags flags;
