@@ -392,7 +392,9 @@ bool before(const Group& a, const Group& b) {
   if (a.known != b.known) return a.known;
   const uint128 needed_by_a = needed_allocation(a);
   const uint128 needed_by_b = needed_allocation(b);
-  return needed_by_a != needed_by_b ? needed_by_a > needed_by_b : a.demand > b.demand;
+  if (needed_by_a != needed_by_b) return needed_by_a > needed_by_b;
+  if (a.demand != b.demand) return a.demand > b.demand;
+  return a.host < b.host;
 }
 
 }  // namespace
@@ -403,7 +405,7 @@ Verdict decide(const PolicyInput& input) {
   for (const auto& [host, group] : groups) {
     if (host != input.vm.host && !host.empty()) remote.push_back(group);
   }
-  std::ranges::stable_sort(remote, before);
+  std::ranges::sort(remote, before);
 
   std::optional<Verdict> verdict = incomparable(input, remote);
   const Group* subject = remote.empty() ? nullptr : &remote.front();

@@ -57,7 +57,6 @@ TEST(Histogram, BucketsHoldTheirValueAndAreNarrow) {
 }
 
 TEST(Histogram, BucketsLeaveNoGap) {
-  Histogram histogram;
   // Ends of every bucket from 0 to an hour: each low is the one after the last high.
   for (uint64_t value = 0; value <= Histogram::value_ns_max;) {
     Histogram one;
