@@ -61,12 +61,6 @@ Result<std::vector<std::unique_ptr<PeerListener>>> listen_all(ControlLoop& loop,
                               "the network is yours alone",
                               (*listener)->address()));
     }
-    if (!(*listener)->loopback()) {
-      spdlog::warn(
-          "INSECURE: listening on {} without encryption or authentication. Whoever reaches "
-          "it can use what is exported, under any host's name",
-          (*listener)->address());
-    }
     listeners.push_back(std::move(*listener));
   }
   return listeners;
@@ -84,9 +78,15 @@ Result<std::unique_ptr<Daemon::Host>> Daemon::Host::make(DaemonSettings settings
   if (!listeners) return std::unexpected(listeners.error());
   auto worker = WorkerThread::start(settings.worker, "worker");
   if (!worker) return std::unexpected(worker.error());
-  return std::unique_ptr<Host>(new Host(std::move(settings), std::move(*lock), std::move(loop),
-                                        std::move(*worker), std::move(*listeners),
-                                        std::move(*decisions), random_boot()));
+  std::unique_ptr<Host> host(new Host(std::move(settings), std::move(*lock), std::move(loop),
+                                      std::move(*worker), std::move(*listeners),
+                                      std::move(*decisions), random_boot()));
+  if (const auto& address = host->settings_.usbip_server) {
+    if (auto listening = host->gateway_.listen(*address); !listening) {
+      return std::unexpected(listening.error());
+    }
+  }
+  return host;
 }
 
 Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<ControlLoop> loop,
@@ -113,6 +113,10 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
            [this](const Attachment& attachment) { detached(attachment); }}),
       advice_(settings_.host, std::move(decisions), directory_, attachments_, *hypervisor_,
               events_),
+      gateway_(
+          {*loop_, *worker_, loans_,
+           settings_.bus_rate ? settings_.bus_rate : [](const DeviceInfo&) { return uint64_t{0}; },
+           [this](const std::string& address) { return peers_.host_at(address); }}),
       meter_timer_(*loop_),
       policy_timer_(*loop_) {
   peers_.set_attachments(attachments_);
@@ -132,6 +136,7 @@ void Daemon::Host::start() {
           [this](PeerConnection connection) { peers_.accepted(std::move(connection)); });
       spdlog::info("listening for peers on {}", listener->address());
     }
+    gateway_.start();
     catalogue_.refresh([this] { listed_ = true; });
     announce("daemon.started",
              fmt::format("farportd {} on host {}", FARPORT_VERSION, settings_.host));
@@ -162,9 +167,11 @@ bool Daemon::Host::stop(std::chrono::milliseconds limit) {
     meter_timer_.cancel();
     policy_timer_.cancel();
     attachments_.close_all([this, over] {
-      peers_.stop(
-          {ErrorCode::unreachable, fmt::format("farportd on host {} stops", settings_.host)},
-          [over] { over->set_value(); });
+      gateway_.stop([this, over] {
+        peers_.stop(
+            {ErrorCode::unreachable, fmt::format("farportd on host {} stops", settings_.host)},
+            [over] { over->set_value(); });
+      });
     });
   });
   if (done.wait_for(limit) != std::future_status::ready) {

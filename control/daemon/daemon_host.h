@@ -15,6 +15,7 @@
 #include "control/daemon/network.h"
 #include "control/daemon/peers.h"
 #include "control/daemon/run_lock.h"
+#include "control/daemon/usbip_gateway.h"
 #include "control/daemon/worker_thread.h"
 #include "control/directory/file_directory.h"
 
@@ -30,7 +31,7 @@ class Daemon::Host final : public Service {
   ControlLoop& loop() { return *loop_; }
   Worker& worker() { return worker_->worker(); }
   std::vector<std::string> addresses() const;
-  std::string usbip_address() const { return {}; }
+  std::string usbip_address() const { return gateway_.address(); }
   void set_live(const LiveSettings& live);
   void announce(const std::string& type, const std::string& message);
 
@@ -89,6 +90,7 @@ class Daemon::Host final : public Service {
   Peers peers_;
   Attachments attachments_;
   Advice advice_;
+  UsbipGateway gateway_;
   ControlTimer meter_timer_;
   ControlTimer policy_timer_;
   bool listed_ = false;

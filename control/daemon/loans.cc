@@ -119,6 +119,13 @@ void Loans::borrow_found(const LocalDevice& device, const Consumer& consumer, bo
   });
 }
 
+std::string Loans::device_where(const std::function<bool(const DeviceInfo&)>& fits) const {
+  for (const LocalDevice& device : catalogue_.devices()) {
+    if (fits(device.info)) return device.info.name;
+  }
+  return {};
+}
+
 void Loans::ending(uint64_t id) {
   for (auto& [name, held] : held_) {
     if (held.id == id) held.ending = true;

@@ -57,6 +57,8 @@ class Loans {
   // what the provider says. `trusted`: by no rule, for this host's root.
   void borrow(const std::string& name, const Consumer& consumer, bool trusted,
               std::function<void(Result<Loan>)> done);
+  // The name of the first device that fits; empty: none does.
+  std::string device_where(const std::function<bool(const DeviceInfo&)>& fits) const;
   // The device has stopped and is destroyed: the next one may have it.
   void give_back(uint64_t id, const std::string& why);
   // The loan will end soon; who asks meanwhile waits a little instead of hearing "busy".

@@ -276,6 +276,13 @@ Result<std::shared_ptr<PeerSession>> Peers::session(const std::string& host) {
                           peer.error.empty() ? "still connecting" : peer.error));
 }
 
+std::string Peers::host_at(const std::string& address) const {
+  for (const auto& [name, peer] : peers_) {
+    if (peer.configured && peer.address.host == address) return name;
+  }
+  return {};
+}
+
 std::vector<std::shared_ptr<PeerSession>> Peers::open_sessions() const {
   std::vector<std::shared_ptr<PeerSession>> open;
   for (const auto& [name, peer] : peers_) {

@@ -50,6 +50,8 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
 
   std::vector<HostEntry> list() const;
   Result<std::shared_ptr<PeerSession>> session(const std::string& host) override;
+  // The peer that is configured with this numeric address; empty: none.
+  std::string host_at(const std::string& address) const;
   // Sessions that are open, by the peer's name.
   std::vector<std::shared_ptr<PeerSession>> open_sessions() const;
 

@@ -9,6 +9,7 @@
 #include "devices/emulated/provider.h"
 #include "devices/serial/serial_provider.h"
 #include "devices/usb/nominal.h"
+#include "devices/usb/usb_provider.h"
 #include "devices/usbip/usbip_provider.h"
 #include "drivers/pty/pty_driver.h"
 #include "drivers/rfc2217/rfc2217_driver.h"
@@ -73,6 +74,9 @@ Result<void> add_providers(const Config& config, DaemonSettings& settings) {
     if (!provider) return std::unexpected(provider.error());
     settings.providers.push_back(std::move(*provider));
   }
+  UsbProviderSettings usb;
+  usb.record = config.host.run_dir + "/usb";
+  settings.providers.push_back(std::make_unique<UsbProvider>(std::move(usb)));
   std::vector<std::string> serial_paths;
   for (const SerialConfig& one : config.serials) serial_paths.push_back(one.path);
   settings.providers.push_back(std::make_unique<serial::SerialProvider>(serial_paths));
@@ -150,7 +154,11 @@ Result<DaemonSettings> daemon_settings(const Config& config) {
   settings.worker.spin_us = config.host.spin_us;
   settings.worker.buffer_bytes_max = config.host.memory_max_bytes;
   settings.decisions_path = config.host.state_dir + "/decisions.jsonl";
-  settings.bus_rate = [](const DeviceInfo& info) { return usb::bus_bytes_s(info.speed); };
+  // A serial port's demand is what it achieves (meter.h); the cap only keeps its few settings,
+  // which are answered at once, from looking like a flood.
+  settings.bus_rate = [](const DeviceInfo& info) {
+    return info.kind == DeviceKind::serial ? kSerialNominalBytesS : usb::bus_bytes_s(info.speed);
+  };
   settings.live = live_settings(config);
   if (config.usbip_server) settings.usbip_server = format_host_port(config.usbip_server->listen);
   add_standard_drivers(settings.drivers, settings.run_dir);
