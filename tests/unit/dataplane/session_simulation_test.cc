@@ -59,7 +59,7 @@ void SessionSimulation::add_consumer(uint32_t number) {
     came_back(added, transfer);
   };
   // What reaches the device is right, and in order per endpoint.
-  added.ends.device->on_submit = [this, &added](Transfer& transfer) {
+  added.ends.device->on_submit = [&added](Transfer& transfer) {
     uint64_t serial = 0;
     std::memcpy(&serial, transfer.setup.data(), sizeof serial);
     auto& last = added.last_seen_at_device[transfer.endpoint];
