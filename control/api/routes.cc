@@ -179,9 +179,19 @@ void decisions(const Call& call, Done done) {
 void events(const Call& call, Done done) {
   const auto after = number_in(call.query, "after", ~uint64_t{0});
   if (!after) return done(error_response(after.error()));
+  const std::string follow = text_in(call.query, "follow");
+  if (!follow.empty() && follow != "true" && follow != "false") {
+    return done(
+        error_response({ErrorCode::usage, "'follow' must be true or false, not '" + follow + "'"}));
+  }
   ApiResponse response;
   response.content_type = "application/x-ndjson";
-  response.events_after = *after;
+  if (follow != "false") {
+    response.events_after = *after;
+  } else {  // those that are kept come at once, before the subscription ends
+    const auto kept = call.service.subscribe(
+        *after, [&response](const Event& event) { response.body += reply(json(event)).body; });
+  }
   done(std::move(response));
 }
 

@@ -1,0 +1,81 @@
+#include "control/cli/names.h"
+
+#include <fmt/format.h>
+
+#include "control/cli/figures.h"
+#include "control/cli/suggest.h"
+
+namespace farport {
+
+using nlohmann::json;
+
+namespace {
+
+std::vector<std::string> names_in(const ApiClient& api, const char* target) {
+  std::vector<std::string> names;
+  const auto answer = api.get(target);
+  if (!answer) return names;
+  for (const json& one : *answer) names.push_back(text_of(one, "name"));
+  return names;
+}
+
+}  // namespace
+
+std::vector<std::string> host_names(const ApiClient& api) { return names_in(api, "/v1/hosts"); }
+std::vector<std::string> vm_names(const ApiClient& api) { return names_in(api, "/v1/vms"); }
+
+std::vector<std::string> device_names(const ApiClient& api) {
+  std::vector<std::string> names;
+  const auto answer = api.get("/v1/devices");
+  if (!answer) return names;
+  for (const json& device : array_of(*answer, "devices")) {
+    const std::string host = text_of(device, "host");
+    names.push_back(full_name(host, text_of(device, "name")));
+    for (const json& alias : array_of(device, "aliases")) {
+      if (alias.is_string()) names.push_back(full_name(host, alias.get<std::string>()));
+    }
+  }
+  return names;
+}
+
+Result<json> find_attachment(const ApiClient& api, const std::string& word) {
+  auto attachments = api.get("/v1/attachments");
+  if (!attachments) return std::unexpected(attachments.error());
+  std::vector<json> found;
+  std::vector<std::string> names;
+  for (const json& one : *attachments) {
+    const std::string id = text_of(one, "id"), device = text_of(one, "device");
+    const std::string full = full_name(text_of(one, "device_host"), device);
+    if (id == word) return one;
+    if (word == device || word == full || word == text_of(one, "path")) found.push_back(one);
+    names.insert(names.end(), {id, full});
+  }
+  if (found.size() == 1) return found[0];
+  if (found.size() > 1) {
+    std::string ids;
+    for (const json& one : found) ids += (ids.empty() ? "" : ", ") + text_of(one, "id");
+    return fail(ErrorCode::usage,
+                fmt::format("\"{}\" names several attachments: choose one of {}", word, ids));
+  }
+  const std::string meant = did_you_mean(word, names);
+  return fail(ErrorCode::not_found,
+              fmt::format("\"{}\" is not attached here{}", word,
+                          meant.empty() ? ": `farport attachments` lists what is" : meant));
+}
+
+std::string did_you_mean_device(const ApiClient& api, const std::string& name) {
+  const std::string meant = nearest(name, device_names(api));
+  return meant.empty() || meant == name ? "" : fmt::format("did you mean {}?", meant);
+}
+
+std::string did_you_mean_host(const ApiClient& api, const std::string& name) {
+  const std::string meant = nearest(name, host_names(api));
+  return meant.empty() || meant == name ? "" : fmt::format("did you mean {}?", meant);
+}
+
+Error with_suggestion(Error error, const std::string& name, const std::vector<std::string>& names) {
+  if (error.code == ErrorCode::not_found) error.message += did_you_mean(name, names);
+  return error;
+}
+
+}  // namespace farport
