@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+"""Two farportd processes on loopback: a has emulated devices, b uses them. Prints PASS, FAIL or SKIP
+for each test. usage: farportd.py FARPORTD [NAME]..."""
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import traceback
+
+from processes import ApiError, Farportd, exchange, free_port, wait_until
+
+PORT = "serial:PORT0"
+DISK = "usb:1d6b:0104:DISK0"
+DEVICES = """
+[[emulated]]
+name = "PORT0"
+kind = "serial"
+[[emulated]]
+name = "DISK0"
+kind = "disk"
+"""
+EXPORT_TO_B = '[[export]]\ndevice = "*"\nhosts = ["b"]\n'
+TESTS = []
+FARPORTD = None
+
+
+class Skip(Exception):
+    pass
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def check(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+@contextlib.contextmanager
+def host(name, config="", **settings):
+    one = Farportd(FARPORTD, name, config, **settings)
+    try:
+        yield one
+    except BaseException:
+        if one.log.exists():
+            print(f"--- log of {name}:\n{one.log.read_text()}---")
+        raise
+    finally:
+        one.close()
+
+
+@contextlib.contextmanager
+def pair(a_config=DEVICES + EXPORT_TO_B):
+    with host("a", a_config) as a:
+        a.start()
+        with host("b", f'[[peer]]\nname = "a"\naddress = "127.0.0.1:{a.port}"\n') as b:
+            b.start()
+            b.wait_connected("a")
+            yield a, b
+
+
+def check_serial(attachment, seed):
+    data = random.Random(seed).randbytes(2000)
+    check(exchange(attachment["path"], data) == data, "other bytes came back than were sent")
+
+
+def refused(status, call, *words):
+    """The call fails with this status, and its message holds the words."""
+    try:
+        call()
+    except ApiError as error:
+        check(error.status == status, f"status {error.status} instead of {status}: {error.message}")
+        for word in words:
+            check(word in error.message, f"{word!r} is not in: {error.message}")
+        return
+    raise AssertionError("it was not refused")
+
+
+# --- starting ---
+
+def ends_with(status, config, *words, replace=None):
+    with host("a", config) as a:
+        if replace:
+            a.config.write_text(a.config.read_text().replace(*replace))
+        got, said = a.run_to_end()
+        check(got == status, f"exit status {got} instead of {status}: {said}")
+        for word in words:
+            check(word in said, f"{word!r} is not in: {said}")
+
+
+@test
+def unknown_key():
+    ends_with(2, "[polcy]\nthreshold = 50\n", "polcy", "farport.toml:8")
+
+
+@test
+def wrong_type():
+    ends_with(2, '[[export]]\ndevice = 7\n', "device", "farport.toml:9")
+
+
+@test
+def listening_beyond_loopback_needs_a_word():
+    ends_with(2, "", "insecure", replace=('"127.0.0.1:', '"0.0.0.0:'))
+
+
+@test
+def port_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as taken, host("a", port=taken.getsockname()[1]) as a:
+        status, said = a.run_to_end()
+        check(status == 4, f"exit status {status}: {said}")
+        check(f"127.0.0.1:{a.port}" in said and "in use" in said, said)
+
+
+@test
+def usbip_port_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ends_with(4, f'[usbip_server]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n', "in use")
+
+
+@test
+def a_second_daemon_with_the_same_folder():
+    with host("a") as a:
+        a.start()
+        second = subprocess.run([FARPORTD, "--config", a.config, "--set", f"host.listen=127.0.0.1:{free_port()}"],
+                                capture_output=True, text=True, timeout=30, check=False)
+        check(second.returncode == 4, f"exit status {second.returncode}: {second.stderr}")
+        check(str(a.process.pid) in second.stderr, second.stderr)
+        a.get("/v1/version")
+
+
+@test
+def a_socket_path_that_exists():
+    with host("a") as a:
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(a.socket))
+        a.start()  # nobody listens on it: replaced
+        a.stop()
+        check(not a.socket.exists(), "the socket was left behind")
+        a.socket.write_text("mine")
+        status, said = a.run_to_end()
+        check(status != 0 and str(a.socket) in said, said)
+        check(a.socket.read_text() == "mine", "a file that is no socket was touched")
+
+
+@test
+def a_socket_that_another_daemon_serves():
+    with host("a") as a, host("c") as c:
+        a.start()
+        c.config.write_text(c.config.read_text().replace(str(c.socket), str(a.socket)))
+        status, said = c.run_to_end()
+        check(status == 4, f"exit status {status}: {said}")
+        check(a.get("/v1/version")["host"] == "a", "the first daemon lost its socket")
+
+
+# --- using devices ---
+
+@test
+def serial_bytes_through_a_pty():
+    with pair() as (a, b):
+        check(f"a/{PORT}" in b.devices() and f"a/{DISK}" in b.devices(), "b does not see a's devices")
+        attachment = b.attach(f"a/{PORT}")
+        check(attachment["driver"] == "pty" and os.path.exists(attachment["path"]), str(attachment))
+        check_serial(attachment, 1)
+        check(a.devices("a")[f"a/{PORT}"]["holder"]["host"] == "b", "a does not say who has it")
+        b.detach(attachment)
+        check(not os.path.lexists(attachment["path"]), "the pty's link is still there")
+        a.wait_free(PORT)
+
+
+@test
+def refusals():
+    with pair(DEVICES + f'[[export]]\ndevice = "{PORT}"\nhosts = ["b"]\n') as (a, b):
+        refused(404, lambda: b.attach("a/usb:dead:beef"), "usb:dead:beef")
+        refused(404, lambda: b.attach(f"nowhere/{PORT}"), "nowhere")
+        refused(403, lambda: b.attach(f"a/{DISK}"), "export")
+        refused(400, lambda: b.attach(f"a/{PORT}", driver="teleport"), "teleport", "pty")
+        refused(404, lambda: b.attach(f"a/{PORT}", vm="unheard-of"), "unheard-of")
+        refused(404, lambda: b.call("DELETE", "/v1/attachments/att-99"), "att-99")
+        attachment = b.attach(f"a/{PORT}")
+        refused(409, lambda: b.attach(f"a/{PORT}"), "in use", "host b")
+        refused(409, lambda: a.attach(PORT), "in use", "host b")
+        check_serial(attachment, 2)
+
+
+@test
+def a_device_of_this_host():
+    with host("a", DEVICES) as a:
+        a.start()
+        attachment = a.attach(PORT)
+        check_serial(attachment, 3)
+        a.detach(attachment)
+        check_serial(a.attach(PORT), 4)
+
+
+@test
+def rfc2217_answers():
+    with pair() as (_, b):
+        attachment = b.attach(f"a/{PORT}", driver="rfc2217")
+        address, port = attachment["path"].rsplit(":", 1)
+        with socket.create_connection((address, int(port)), 10) as client:
+            client.sendall(bytes([255, 251, 44]))  # IAC WILL COM-PORT-OPTION (RFC 2217)
+            said = b""
+            while bytes([255, 253, 44]) not in said:  # IAC DO COM-PORT-OPTION
+                more = client.recv(1024)
+                check(more, f"closed after {said!r}")
+                said += more
+        b.detach(attachment)
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection((address, int(port)), 10).close()
+            raise AssertionError("the port still listens")
+
+
+@test
+def stock_usbip_list():
+    usbip = shutil.which("usbip") or shutil.which("usbip", path="/usr/sbin:/sbin")
+    if not usbip:
+        raise Skip("usbip is not installed")
+    port = free_port()
+    config = DEVICES + f'[usbip_server]\nlisten = "127.0.0.1:{port}"\n[[export]]\ndevice = "usb:*"\n'
+    with host("a", config + 'hosts = ["127.0.0.1"]\n') as a:
+        a.start()
+        listed = subprocess.run([usbip, "--tcp-port", str(port), "list", "-r", "127.0.0.1"], capture_output=True,
+                                text=True, timeout=30, check=False)
+        check(listed.returncode == 0 and "1d6b:0104" in listed.stdout, f"{listed.stdout}{listed.stderr}")
+    with host("a", config + 'hosts = ["b"]\n') as a:
+        a.start()
+        listed = subprocess.run([usbip, "--tcp-port", str(port), "list", "-r", "127.0.0.1"], capture_output=True,
+                                text=True, timeout=30, check=False)
+        check("1d6b:0104" not in listed.stdout, f"listed without a rule: {listed.stdout}")
+
+
+# --- dying and coming back ---
+
+@test
+def the_device_host_is_killed():
+    with pair() as (a, b):
+        attachment = b.attach(f"a/{PORT}")
+        a.kill()
+        b.wait_no_attachments()
+        check(not os.path.lexists(attachment["path"]), "the pty's link is still there")
+        refused(502, lambda: b.attach(f"a/{PORT}"), "not connected")
+        a.start()
+        b.wait_connected("a")
+        check_serial(b.attach(f"a/{PORT}"), 5)
+
+
+@test
+def the_consumer_host_is_killed():
+    with pair() as (a, b):
+        b.attach(f"a/{PORT}")
+        b.kill()
+        a.wait_free(PORT)
+        b.start()
+        b.wait_connected("a")
+        check_serial(b.attach(f"a/{PORT}"), 6)
+
+
+@test
+def stopped_in_order():
+    with pair() as (a, b):
+        attachment = b.attach(f"a/{PORT}")
+        b.stop()
+        check(not os.path.lexists(attachment["path"]), "the pty's link is still there")
+        check(not b.socket.exists(), "the socket is still there")
+        a.wait_free(PORT)
+        b.start()
+        b.wait_connected("a")
+        b.attach(f"a/{PORT}")
+        a.stop()
+        b.wait_no_attachments()
+
+
+@test
+def attached_and_detached_in_a_hurry():
+    with pair() as (a, b):
+        for turn in range(20):
+            b.detach(b.attach(f"a/{PORT}"))
+        check_serial(b.attach(f"a/{PORT}"), 7)
+
+
+# --- reloading ---
+
+@test
+def reload_leaves_channels_alone():
+    with pair() as (a, b):
+        attachment = b.attach(f"a/{PORT}")
+        a.write_config(DEVICES)
+        a.process.send_signal(signal.SIGHUP)
+        wait_until("the rule is gone", lambda: not b.devices("a")[f"a/{DISK}"]["allowed"])
+        refused(403, lambda: b.attach(f"a/{DISK}"))
+        check_serial(attachment, 8)
+        a.write_config(DEVICES + EXPORT_TO_B + "[nonsense]\n")
+        a.process.send_signal(signal.SIGHUP)
+        wait_until("the error is told", lambda: "nonsense" in a.log.read_text())
+        refused(403, lambda: b.attach(f"a/{DISK}"))
+        a.write_config(DEVICES + EXPORT_TO_B)
+        a.process.send_signal(signal.SIGHUP)
+        wait_until("the rule is back", lambda: b.devices("a")[f"a/{DISK}"]["allowed"])
+        check_serial(attachment, 9)
+
+
+# --- strangers ---
+
+MAGIC = 0x50524146
+
+
+def frame(kind, body=b"", data=b"", number=0, size=None, channel=0):
+    """A frame of dataplane/wire.h."""
+    total = len(body) + len(data) if size is None else size
+    return struct.pack("<IBBHQQII", total, kind, len(body), 0, number, 0, channel, 0) + body + data
+
+
+def hello(major=1, magic=MAGIC, name=b"stranger"):
+    body = struct.pack("<IHH16s16sIIII", magic, major, 0, b"b" * 16, b"s" * 16, 65536, 2048, 0, 0)
+    return frame(1, body, name)
+
+
+def said_to(port, data):
+    """What the daemon says before it closes."""
+    with socket.create_connection(("127.0.0.1", port), 15) as stranger:
+        stranger.settimeout(15)
+        said = b""
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            stranger.sendall(data)
+            while more := stranger.recv(4096):
+                said += more
+        return said
+
+
+@test
+def garbage_on_the_port_disturbs_nobody():
+    random_bytes = random.Random(10).randbytes
+    bad = [
+        random_bytes(4096),
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + random_bytes(500),  # a TLS client hello
+        frame(1, b"short"),
+        hello(magic=0x12345678),
+        frame(1, b"x" * 56, size=0xFFFFFFFF),  # a 4 GiB length
+        hello() + frame(99, number=1),
+        hello() + frame(17, b"s" * 32, number=1, channel=5),  # a submit to no channel
+        hello() + frame(16, struct.pack("<IBBH", 1, 1, 0, 0), b"{not json", number=1) + frame(3),
+        hello() + frame(16, struct.pack("<IBBH", 1, 1, 0, 0), b"[" * 60000, number=1) + frame(3),
+        hello()[:40],
+        hello(name=b""),
+        hello(name=b"a"),
+    ]
+    with pair() as (a, b):
+        attachment = b.attach(f"a/{PORT}")
+        silent = [socket.create_connection(("127.0.0.1", a.port), 10) for _ in range(20)]
+        for data in bad:
+            with contextlib.suppress(TimeoutError, socket.timeout):
+                with socket.create_connection(("127.0.0.1", a.port), 10) as stranger:
+                    with contextlib.suppress(ConnectionError):
+                        stranger.sendall(data)
+        check_serial(attachment, 10)
+        for one in silent:
+            one.close()
+        check([one["id"] for one in b.attachments()] == [attachment["id"]], "the attachment is gone")
+        check(a.process.poll() is None, "the daemon is gone")
+
+
+@test
+def another_version_is_told_why():
+    with host("a") as a:
+        a.start()
+        said = said_to(a.port, hello(major=9))
+        check(b"version" in said and re.search(rb"9\.0", said), f"said {said!r}")
+        check(b"name of its own" in said_to(a.port, hello(name=b"a")), "a namesake was not told why")
+        a.get("/v1/version")
+
+
+@test
+def idle_and_small():
+    with pair() as (a, b):
+        for one in (a, b):
+            _, rss = one.threads_and_rss()
+            check(rss < 50e6, f"{one.name} has {rss} bytes resident with nothing attached")
+
+
+def main():
+    global FARPORTD
+    FARPORTD, names = sys.argv[1], sys.argv[2:]
+    failed = False
+    for function in TESTS:
+        if names and function.__name__ not in names:
+            continue
+        try:
+            function()
+            print(f"PASS {function.__name__}", flush=True)
+        except Skip as reason:
+            print(f"SKIP {function.__name__}: {reason}", flush=True)
+        except Exception as error:  # every failure of a test is told, and the next test runs
+            failed = True
+            traceback.print_exc(file=sys.stdout)
+            print(f"FAIL {function.__name__}: {error}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
