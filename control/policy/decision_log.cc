@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -61,6 +62,9 @@ Result<void> DecisionLog::load(const std::string& path) {
 
 Result<void> DecisionLog::open_file() {
   const std::string& path = settings_.path;
+  // The state folder of a fresh host; what cannot be made is told by open().
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   file_.reset(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640));
   if (!file_) return fail_errno(errno, file_error("cannot open", path));
   struct stat status{};

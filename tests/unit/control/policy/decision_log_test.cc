@@ -82,6 +82,13 @@ TEST_F(DecisionLogTest, SurvivesItsDaemon) {
 
 // A daemon killed while it wrote leaves half a line: it is skipped and counted, and spoils neither
 // the lines before it nor the one written next.
+// On a fresh host the state folder is not there yet, and the daemon would not start.
+TEST_F(DecisionLogTest, MakesItsFolder) {
+  path_ = (folder_ / "fresh" / "state" / "decisions.jsonl").string();
+  EXPECT_TRUE(open().append(decision_about("a")));
+  EXPECT_TRUE(fs::exists(path_));
+}
+
 TEST_F(DecisionLogTest, ATornLastLineIsSkipped) {
   {
     DecisionLog log = open();
@@ -161,7 +168,7 @@ TEST_F(DecisionLogTest, NamesThatAreNotUtf8AreKeptReadable) {
 TEST_F(DecisionLogTest, APathThatIsNoFileIsRefused) {
   const auto folder = DecisionLog::open({.path = folder_.string()});
   EXPECT_FALSE(folder);
-  const auto missing = DecisionLog::open({.path = (folder_ / "none" / "log").string()});
+  const auto missing = DecisionLog::open({.path = "/proc/farport/none/log"});
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, ErrorCode::not_found);
   EXPECT_NE(missing.error().message.find("none/log"), std::string::npos);
