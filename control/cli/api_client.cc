@@ -8,6 +8,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <limits>
 #include <optional>
 
 #include "control/cli/interrupt.h"
@@ -97,7 +98,7 @@ class Exchange {
   // The body piece by piece. A status other than 200 makes the body an error.
   Result<void> receive_pieces(const std::function<bool(std::string_view)>& take) {
     http::response_parser<http::buffer_body> parser;
-    parser.body_limit(boost::none);
+    parser.body_limit(std::numeric_limits<uint64_t>::max());  // Boost 1.74 takes "none" for 0
     auto read = step([&](auto done) {
       http::async_read_header(socket_, buffer_, parser,
                               [done](error_code error, size_t) { done(error); });

@@ -69,7 +69,7 @@ void print_decision(Output& out, const json& decision) {
             verdict_words(decision)});
   for (const json& reason : array_of(decision, "reasons")) {
     if (!reason.is_string()) continue;
-    out.paragraph(reason.get<std::string>(), "  - ", "    ");
+    out.paragraph({"  - "}, reason.get<std::string>());
   }
 }
 

@@ -20,13 +20,10 @@ void print_check(Output& out, const json& check) {
   const Cell mark = ok       ? Cell{"ok  ", Colour::green}
                     : needed ? Cell{"FAIL", Colour::red}
                              : Cell{"--  ", Colour::yellow};
-  out.line({mark,
-            "  ",
-            {fmt::format("{:<13}", text_of(check, "name")), Colour::bold},
-            " ",
-            text_of(check, "message")});
+  out.paragraph({mark, "  ", {fmt::format("{:<13}", text_of(check, "name")), Colour::bold}, " "},
+                text_of(check, "message"));
   const std::string advice = text_of(check, "advice");
-  if (!ok && !advice.empty()) out.line(fmt::format("{:21}to do: {}", "", advice));
+  if (!ok && !advice.empty()) out.paragraph({fmt::format("{:20}to do: ", "")}, advice);
 }
 
 json with_need(json check, bool needed) {
@@ -69,7 +66,15 @@ Result<void> examine(Session& session, const DeviceReference& what) {
   if (session.json) {
     session.out.json(checks);
   } else {
-    for (const json& check : checks) print_check(session.out, check);
+    bool needed = true;
+    for (const json& check : checks) {
+      if (needed && !flag_of(check, "needed")) {
+        needed = false;
+        session.out.line();
+        session.out.line({{"What this machine has, for whom needs it:", Colour::dim}});
+      }
+      print_check(session.out, check);
+    }
   }
   if (!unreachable.message.empty()) return std::unexpected(Error{unreachable.code, ""});
   for (const json& check : checks) {

@@ -74,6 +74,10 @@ std::string format_rate_or_dash(double bytes_s) {
   return format_rate(static_cast<uint64_t>(std::llround(bytes_s)));
 }
 
+std::string format_measured_rate(double bytes_s) {
+  return bytes_s > 0 ? format_rate_or_dash(bytes_s) : format_rate(0);
+}
+
 std::string format_count(uint64_t count) {
   const std::string digits = std::to_string(count);
   std::string grouped;

@@ -16,9 +16,10 @@ bool flag_of(const nlohmann::json& object, const char* key);
 const nlohmann::json& object_of(const nlohmann::json& object, const char* key);
 const nlohmann::json& array_of(const nlohmann::json& object, const char* key);
 
-std::string format_latency(double nanoseconds);   // "850 ns", "82 us", "1.2 ms", "3.4 s"
-std::string format_rate_or_dash(double bytes_s);  // "3.1 MB/s"; "-" for 0, which is unknown
-std::string format_count(uint64_t count);         // "12 345"
+std::string format_latency(double nanoseconds);    // "850 ns", "82 us", "1.2 ms", "3.4 s"
+std::string format_measured_rate(double bytes_s);  // "3.1 MB/s", "0 B/s"
+std::string format_rate_or_dash(double bytes_s);   // "3.1 MB/s"; "-" for 0, which is unknown
+std::string format_count(uint64_t count);          // "12 345"
 // "2026-01-31T12:00:00.123Z" as local time: "12:00:00", with its date when that is not today's.
 // Anything else as it is.
 std::string format_local_time(const std::string& iso_utc);

@@ -24,7 +24,7 @@ Check check_udev(const std::string& root) {
     return {"udev", true, "udevd runs: devices plugged in later are noticed", ""};
   }
   return {"udev", false, "udevd does not run: USB devices plugged in later are not noticed",
-          "start systemd-udevd; in a container, lend the devices of the host that runs it"};
+          "start systemd-udevd; in a container, share /run/udev of the host"};
 }
 
 Check check_usb_access(const std::string& root) {
@@ -39,8 +39,9 @@ Check check_usb_access(const std::string& root) {
     if (access(entry->path().c_str(), R_OK | W_OK) == 0) ++usable;
   }
   if (nodes == 0) {
-    return {"usb", false, "there is no USB device node in /dev/bus/usb: no USB here to lend",
-            "none, if this host only uses devices of others; in a container, pass /dev/bus/usb in"};
+    return {
+        "usb", false, "there is no USB device node in /dev/bus/usb: no USB here to lend",
+        "nothing, if this host only uses devices of others; in a container, pass /dev/bus/usb in"};
   }
   if (usable < nodes) {
     return {"usb", false,
@@ -59,7 +60,7 @@ Check check_usbfs_memory(const std::string& root) {
   unsigned mb = 0;
   if (!(file >> mb)) {
     return {"usbfs memory", false, "the kernel has no USB (usbcore is not loaded)",
-            "none, if this host only uses serial ports or devices of others without vhci"};
+            "nothing, if this host only has serial ports, or presents no USB by vhci"};
   }
   if (mb != 0 && mb < enough_mb) {
     return {"usbfs memory", false,

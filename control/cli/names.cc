@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "control/cli/figures.h"
 #include "control/cli/suggest.h"
 
@@ -74,7 +76,9 @@ std::string did_you_mean_host(const ApiClient& api, const std::string& name) {
 }
 
 Error with_suggestion(Error error, const std::string& name, const std::vector<std::string>& names) {
-  if (error.code == ErrorCode::not_found) error.message += did_you_mean(name, names);
+  // What exists was not what could not be found.
+  const bool exists = std::find(names.begin(), names.end(), name) != names.end();
+  if (error.code == ErrorCode::not_found && !exists) error.message += did_you_mean(name, names);
   return error;
 }
 

@@ -122,24 +122,28 @@ void Output::line(const std::vector<Cell>& parts) {
   if (settings_.terminal) flush();
 }
 
-void Output::paragraph(std::string_view text, std::string_view first, std::string_view rest) {
-  std::string current(first);
-  bool empty = true;
+void Output::paragraph(std::vector<Cell> first, std::string_view text) {
+  size_t indent = 0;
+  for (const Cell& part : first) indent += display_width(plain(part.text));
+  const size_t room = settings_.columns > indent + 20 ? settings_.columns - indent : 20;
+  std::vector<Cell> begin = std::move(first);
+  std::string current;
   while (!text.empty()) {
     const auto end = text.find(' ');
     const std::string_view word = text.substr(0, end);
     text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
-    const bool fits = display_width(current) + 1 + display_width(word) <= settings_.columns;
-    if (!empty && settings_.terminal && !fits) {
-      line(current);
-      current = rest;
-      empty = true;
+    const bool fits = display_width(current) + 1 + display_width(word) <= room;
+    if (!current.empty() && settings_.terminal && !fits) {
+      begin.push_back(current);
+      line(begin);
+      begin = {std::string(indent, ' ')};
+      current.clear();
     }
-    if (!empty) current += ' ';
+    if (!current.empty()) current += ' ';
     current += word;
-    empty = false;
   }
-  line(current);
+  begin.push_back(current);
+  line(begin);
 }
 
 // Names from devices may hold any bytes: replaced, never thrown over.
@@ -191,7 +195,8 @@ void Table::print(Output& output) const {
     for (const auto& row : rows_) width = std::max(width, display_width(plain(row.at(i).text)));
     widths.push_back(width);
   }
-  const auto print_row = [&](const std::vector<Cell>& row) {
+  const auto print_row = [&](std::vector<Cell> row) {
+    while (row.size() > 1 && row.back().text.empty()) row.pop_back();  // no spaces at the end
     std::vector<Cell> parts;
     size_t used = 0;
     for (size_t i = 0; i < row.size(); ++i) {

@@ -43,8 +43,8 @@ class Output {
   // A line whose parts have colours.
   void line(const std::vector<Cell>& parts);
   // A text broken into lines that fit a terminal; elsewhere one line. `first` begins the first one,
-  // `rest` the others.
-  void paragraph(std::string_view text, std::string_view first, std::string_view rest);
+  // the others are indented as far.
+  void paragraph(std::vector<Cell> first, std::string_view text);
   void json(const nlohmann::json& value);       // indented
   void json_line(const nlohmann::json& value);  // on one line
   void note(std::string_view text);             // on stderr: "farport: text"

@@ -43,8 +43,8 @@ unsigned print_table(Output& out, const json& all) {
                {"DEVICE"}});
   for (const json& stats : all) {
     table.add({text_of(object_of(stats, "attachment"), "id"),
-               format_rate_or_dash(number_of(window(stats, 0), "achieved_bytes_s")),
-               format_rate_or_dash(number_of(window(stats, 0), "demand_bytes_s")),
+               format_measured_rate(number_of(window(stats, 0), "achieved_bytes_s")),
+               format_measured_rate(number_of(window(stats, 0), "demand_bytes_s")),
                latency(stats, "service"), latency(stats, "channel"), device_of(stats)});
   }
   if (table.empty()) {
@@ -67,8 +67,8 @@ unsigned print_one(Output& out, const json& stats) {
     const json& one = window(stats, i);
     windows.add({fmt::format("{} s{}", count_of(one, "window_s"),
                              flag_of(one, "full") ? "" : " (not full)"),
-                 format_rate_or_dash(number_of(one, "achieved_bytes_s")),
-                 format_rate_or_dash(number_of(one, "demand_bytes_s")),
+                 format_measured_rate(number_of(one, "achieved_bytes_s")),
+                 format_measured_rate(number_of(one, "demand_bytes_s")),
                  fmt::format("{:.0f} /s", number_of(one, "transfers_s"))});
   }
   windows.print(out);
