@@ -40,7 +40,7 @@ Result<void> InterfaceClaims::take() {
     for (size_t i = 0; i < interfaces_.size(); ++i) {
       if (driven[i] != with_driver) continue;
       if (auto taken = take_one(interfaces_[i], with_driver); !taken) {
-        give_back();
+        give_back(false);
         return taken;
       }
     }
@@ -101,11 +101,12 @@ int InterfaceClaims::set_alternate(uint8_t interface_number, uint8_t alternate) 
   return 0;
 }
 
-void InterfaceClaims::give_back() {
+void InterfaceClaims::give_back(bool used) {
   for (const Alternate& one : std::exchange(alternates_, {})) {
     handle_.set_alternate(one.interface_number, 0);
   }
   release_all();
+  if (used) handle_.reset();
   if (configuration_ != found_configuration_) {
     // The kernel looks for drivers by itself after this.
     handle_.set_configuration(found_configuration_ == 0 ? -1 : found_configuration_);

@@ -29,7 +29,9 @@ class InterfaceClaims {
   int set_alternate(uint8_t interface_number, uint8_t alternate);
 
   // Gives the device back as it was found; does what can be done, for an unplugged one nothing.
-  void give_back();
+  // `used`: a consumer has spoken to it, and may have left it in the middle of a command, which the
+  // host's driver would wait for: so it is reset first (QEMU's usb-host does the same).
+  void give_back(bool used);
 
   const std::vector<uint8_t>& claimed() const { return claimed_; }
 

@@ -46,7 +46,7 @@ UsbDevice::~UsbDevice() {
 }
 
 void UsbDevice::give_back() {
-  claims_.give_back();
+  claims_.give_back(used_);
   handle_->close();
   if (given_back_) given_back_();
 }
@@ -64,6 +64,7 @@ void UsbDevice::start(Worker& worker, DeviceEvents& events) {
 void UsbDevice::submit(Transfer& transfer) {
   transfer.actual = 0;
   transfer.error_count = 0;
+  used_ = true;
   if (gone_) return finish(transfer, TransferStatus::unplugged);
   if (state_ != State::running) return finish(transfer, TransferStatus::cancelled);
   if (paused() || waiting_head_) return wait(transfer);

@@ -14,6 +14,11 @@
 // device changes, the transfers in flight on it complete as cancelled. SET_ADDRESS is answered with
 // success: the address is the host's affair. Everything else on endpoint 0 passes through.
 //
+// stop() gives the device back as it was found: alternate settings, configuration, kernel drivers,
+// after a reset if anything was submitted (interface_claims.h). A pulled device may end some
+// transfers as `protocol` before the host notices the unplug: a real controller sees no more than
+// silence.
+//
 // Limits of usbfs: 4096 bytes of data in a control transfer (past it: invalid); all memory of all
 // transfers of the host together by usbfs_memory_mb (past it: no_memory, and a hint in the log).
 // Isochronous transfers always start as soon as possible. Bulk streams (UAS) are not offered:
@@ -122,6 +127,7 @@ class UsbDevice final : public Device {
   Watch watch_;
   State state_ = State::opened;
   bool gone_ = false;
+  bool used_ = false;       // something was submitted
   bool in_events_ = false;  // inside handle_events(): operations begin after it
   Transfer* waiting_head_ = nullptr;
   Transfer* waiting_tail_ = nullptr;

@@ -132,6 +132,7 @@ void UsbProvider::give_back_leftovers() {
     });
     if (found != devices.end() && present_user(*found).empty()) {
       if (auto handle = open_handle(*found)) {
+        (*handle)->reset();  // it may be in the middle of a command
         // Those that have a driver again answer busy, which is fine.
         for (const uint8_t number : entry.interfaces) (*handle)->attach_kernel_driver(number);
         (*handle)->close();

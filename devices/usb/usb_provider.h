@@ -23,9 +23,9 @@ struct UsbProviderSettings {
   std::string nodes = "/dev/bus/usb";
   // Where to note detached kernel drivers (a file per device), so that a daemon started after a
   // kill gives them back: "/run/farport/usb". Empty: nowhere.
-  std::string record;
+  std::string record = {};
   // How a node is opened; tests put their fake here. Empty: LibusbHandle::open.
-  std::function<Result<std::unique_ptr<UsbHandle>>(const std::string& node)> open_node;
+  std::function<Result<std::unique_ptr<UsbHandle>>(const std::string& node)> open_node = nullptr;
   bool uevents = true;                        // hear the kernel's uevents; false for tests
   int poll_ms = usb::Hotplug::poll_alone_ms;  // without uevents
 };

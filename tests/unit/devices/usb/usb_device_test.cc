@@ -71,7 +71,8 @@ TEST_F(UsbDeviceRun, StopGivesTheDeviceBackAsItWas) {
   ASSERT_TRUE(wait_for(alternate));
   usb_.log.clear();
   stop();
-  EXPECT_EQ(usb_.calls(), (Calls{"alternate 1 0", "release 1", "release 0", "attach 0", "close"}));
+  EXPECT_EQ(usb_.calls(),
+            (Calls{"alternate 1 0", "release 1", "release 0", "reset", "attach 0", "close"}));
   EXPECT_EQ(usb_.drivers, (std::set<uint8_t>{0}));
 }
 
@@ -85,7 +86,8 @@ TEST_F(UsbDeviceRun, StopRestoresTheConfiguration) {
             (Calls{"release 1", "release 0", "set_configuration 2", "detach 0", "claim 0"}));
   usb_.log.clear();
   stop();
-  EXPECT_EQ(usb_.calls(), (Calls{"release 0", "set_configuration 1", "attach 0", "close"}));
+  EXPECT_EQ(usb_.calls(),
+            (Calls{"release 0", "reset", "set_configuration 1", "attach 0", "close"}));
 }
 
 TEST_F(UsbDeviceRun, SetConfigurationEndsWhatIsInFlightAndChangesTheEndpoints) {

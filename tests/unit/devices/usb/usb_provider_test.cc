@@ -98,7 +98,7 @@ TEST_F(UsbProviderTest, GivesBackWhatAKilledDaemonLeft) {
   write("1-2", "devnum", "10\n");  // replugged since
   UsbProvider provider = make();
   EXPECT_EQ(nodes_, (std::vector<std::string>{"/dev/bus/usb/001/002"}));
-  EXPECT_EQ(usb_.calls(), (std::vector<std::string>{"attach 0", "close"}));
+  EXPECT_EQ(usb_.calls(), (std::vector<std::string>{"reset", "attach 0", "close"}));
   EXPECT_TRUE(record.entries().empty());
 }
 
