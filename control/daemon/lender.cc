@@ -31,6 +31,8 @@ void Lender::devices(PeerSession& session, uint32_t id) {
                    if (!session) return;
                    json response = {{"ok", true}, {"devices", json::array()}};
                    for (const DeviceEntry& entry : entries) {
+                     // What no rule opens to a host, that host need not know of.
+                     if (!entry.allowed) continue;
                      if (response["devices"].size() == peer::devices_max) break;
                      response["devices"].push_back(peer::encode_entry(entry));
                    }
