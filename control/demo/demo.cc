@@ -309,6 +309,8 @@ Result<void> run_demo(Session& session, bool keep) {
   return {};
 }
 
+}  // namespace
+
 Run define_demo(CLI::App& app) {
   const auto keep = std::make_shared<bool>(false);
   app.add_flag("--keep", *keep, "Leave it running at the end, and say what to try next");
