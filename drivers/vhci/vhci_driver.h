@@ -36,8 +36,9 @@ class VhciDriver final : public Driver, private usbip::UrbStream::Events {
   std::string path() const override;
 
   // Attaches to the first free port. Reading sysfs' status and writing its attach file happen here,
-  // on the worker: neither sleeps on anything but the kernel's own short locks (tens of
-  // microseconds, measured), and the kernel begins to enumerate at once, which somebody must serve.
+  // on the worker: they wait for nothing but the kernel itself (short locks, and two threads it
+  // makes: drivers/usb/usbip/vhci_sysfs.c, attach_store), and from then on the kernel enumerates,
+  // which somebody must serve.
   Result<void> start(Worker& worker, DriverPort& port) override;
   void completed(Transfer& transfer) override { stream_->completed(transfer); }
   void unplugged(std::string_view) override { stream_->unplugged(); }
