@@ -17,6 +17,9 @@ namespace {
 
 constexpr seconds kAttachLimit{30};
 constexpr seconds kReleaseLimit{10};
+// Over all that an attach needs, and for the consumer and the device to let go.
+constexpr seconds kWholeLimit{35};
+constexpr seconds kDetachLimit{20};
 
 // A name for a file or a port, made of the device's: serial:by-id/usb-X -> usb-X.
 std::string presented_name(const std::string& wanted, const DeviceInfo& info) {
@@ -79,6 +82,8 @@ void Attachments::attach(const AttachRequest& request, const Caller& caller,
   shown.uid = caller.uid;
   shown.state = "opening";
   shown.since_unix_ms = unix_now_ms();
+  record.limit = std::make_unique<ControlTimer>(parts_.loop);
+  record.limit->after(kWholeLimit, [this, id] { took_too_long(id); });
   if (shown.device_host == parts_.host) {
     attach_local(record, caller);
   } else {
@@ -210,6 +215,7 @@ void Attachments::started(const std::string& id, const std::string& path) {
   Record* const record = find(id);
   if (record == nullptr || record->shown.state != "opening") return;
   record->shown.state = "open";
+  record->limit->cancel();
   record->shown.path = path;
   const Attachment shown = record->shown;
   note(*record, "attached",
@@ -241,6 +247,7 @@ void Attachments::detach(const std::string& id, const Caller& caller, Callback<v
                                  id, record->shown.user)));
   }
   record->detached.push_back(std::move(done));
+  record->limit->after(kDetachLimit, [this, id] { took_too_long(id); });
   close(*record, {ErrorCode::failed, fmt::format("detached by {}", caller.user)});
 }
 
@@ -263,6 +270,25 @@ void Attachments::close(Record& record, Error why) {
     end(std::string(record.shown.id), Error(record.why));
   }
   // Otherwise a device is being opened or a driver made: that step finds the state and ends it.
+}
+
+// Whoever waits is told; what is under way goes on and ends the attachment when it can.
+void Attachments::took_too_long(const std::string& id) {
+  Record* const record = find(id);
+  if (record == nullptr) return;
+  const std::string what = fmt::format("{}/{}", record->shown.device_host, record->shown.device);
+  const auto done = std::exchange(record->done, nullptr);
+  const auto detached = std::exchange(record->detached, {});
+  const Error error{
+      ErrorCode::timed_out,
+      done ? fmt::format("{} could not be opened in {} s; `farport doctor` may say why", what,
+                         kWholeLimit.count())
+           : fmt::format("{} is still being let go of after {} s; `farport attachments` shows when "
+                         "it is gone",
+                         what, kDetachLimit.count())};
+  close(*record, error);  // may end it
+  if (done) done(std::unexpected(error));
+  for (const auto& one : detached) one(std::unexpected(error));
 }
 
 void Attachments::channel_closed(PeerSession& session, uint32_t number, const Error& why) {

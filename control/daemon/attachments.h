@@ -75,8 +75,9 @@ class Attachments {
     bool answered = false;            // the peer has said yes
     std::shared_ptr<LocalRun> local;  // of a device here
     uint64_t loan = 0;
-    bool step_under_way = false;  // a device here is being opened, or a driver made
-    Callback<Attachment> done;    // until the attach is answered
+    bool step_under_way = false;          // a device here is being opened, or a driver made
+    Callback<Attachment> done;            // until the attach is answered
+    std::unique_ptr<ControlTimer> limit;  // of the attach, or of the detach
     std::vector<Callback<void>> detached;
     Error why;  // set when we end it
     MeterReading reading;
@@ -91,6 +92,7 @@ class Attachments {
                    std::function<void(Record&, std::unique_ptr<Driver>)> made);
   void started(const std::string& id, const std::string& path);
   void close(Record& record, Error why);
+  void took_too_long(const std::string& id);
   void end(const std::string& id, const Error& why);
   void note(const Record& record, std::string type, std::string message);
   Stats stats_of(const Record& record) const;

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <future>
 #include <utility>
 
@@ -13,7 +14,10 @@ namespace farport {
 
 Daemon::Daemon(std::unique_ptr<Host> host) : host_(std::move(host)) {}
 
-Daemon::~Daemon() { stop(); }
+// What is stuck still refers to the host: then it must not go.
+Daemon::~Daemon() {
+  if (!stop()) static_cast<void>(host_.release());
+}
 
 Result<std::unique_ptr<Daemon>> Daemon::start(DaemonSettings settings) {
   auto host = Host::make(std::move(settings));
@@ -48,6 +52,12 @@ Identity random_boot() {
   return boot;
 }
 
+std::vector<WorkerThread*> pointers(const std::vector<std::unique_ptr<WorkerThread>>& workers) {
+  std::vector<WorkerThread*> pointers;
+  for (const auto& worker : workers) pointers.push_back(worker.get());
+  return pointers;
+}
+
 Result<std::vector<std::unique_ptr<PeerListener>>> listen_all(ControlLoop& loop,
                                                               const DaemonSettings& settings) {
   std::vector<std::unique_ptr<PeerListener>> listeners;
@@ -76,10 +86,14 @@ Result<std::unique_ptr<Daemon::Host>> Daemon::Host::make(DaemonSettings settings
   auto loop = std::make_unique<ControlLoop>();
   auto listeners = listen_all(*loop, settings);
   if (!listeners) return std::unexpected(listeners.error());
-  auto worker = WorkerThread::start(settings.worker, "worker");
-  if (!worker) return std::unexpected(worker.error());
+  std::vector<std::unique_ptr<WorkerThread>> workers;
+  for (unsigned index = 0; index < std::max(settings.workers, 1u); ++index) {
+    auto worker = WorkerThread::start(settings.worker, fmt::format("worker {}", index));
+    if (!worker) return std::unexpected(worker.error());
+    workers.push_back(std::move(*worker));
+  }
   std::unique_ptr<Host> host(new Host(std::move(settings), std::move(*lock), std::move(loop),
-                                      std::move(*worker), std::move(*listeners),
+                                      std::move(workers), std::move(*listeners),
                                       std::move(*decisions), random_boot()));
   if (const auto& address = host->settings_.usbip_server) {
     if (auto listening = host->gateway_.listen(*address); !listening) {
@@ -90,7 +104,7 @@ Result<std::unique_ptr<Daemon::Host>> Daemon::Host::make(DaemonSettings settings
 }
 
 Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<ControlLoop> loop,
-                   std::unique_ptr<WorkerThread> worker,
+                   std::vector<std::unique_ptr<WorkerThread>> workers,
                    std::vector<std::unique_ptr<PeerListener>> listeners, DecisionLog decisions,
                    const Identity& boot)
     : settings_(std::move(settings)),
@@ -98,23 +112,24 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
       started_unix_ms_(unix_now_ms()),
       lock_(std::move(lock)),
       loop_(std::move(loop)),
-      worker_(std::move(worker)),
+      workers_(std::move(workers)),
       listeners_(std::move(listeners)),
       hypervisor_(settings_.hypervisor ? std::move(settings_.hypervisor)
                                        : std::make_unique<NoHypervisor>()),
       catalogue_(*loop_, [this](const Catalogue::Change& change) { device_changed(change); }),
-      loans_(*loop_, catalogue_, events_, settings_.host),
+      loans_(catalogue_, events_, settings_.host),
       lender_(loans_),
-      peers_({*loop_, *worker_, events_, lender_, settings_.host, boot_}),
+      peers_({*loop_, pointers(workers_), events_, lender_, settings_.host, boot_,
+              settings_.sessions_max}),
       attachments_(
-          {*loop_, *worker_, loans_, peers_, settings_.drivers, events_, settings_.host,
+          {*loop_, *workers_.front(), loans_, peers_, settings_.drivers, events_, settings_.host,
            settings_.bus_rate ? settings_.bus_rate : [](const DeviceInfo&) { return uint64_t{0}; },
            [this](const Attachment& attachment) { attached(attachment); },
            [this](const Attachment& attachment) { detached(attachment); }}),
       advice_(settings_.host, std::move(decisions), directory_, attachments_, *hypervisor_,
               events_),
       gateway_(
-          {*loop_, *worker_, loans_,
+          {*loop_, *workers_.front(), loans_,
            settings_.bus_rate ? settings_.bus_rate : [](const DeviceInfo&) { return uint64_t{0}; },
            [this](const std::string& address) { return peers_.host_at(address); }}),
       meter_timer_(*loop_),
@@ -157,6 +172,7 @@ void Daemon::Host::set_live(const LiveSettings& live) {
 // Consumers first, then the sessions, which give back what is lent; then the threads.
 bool Daemon::Host::stop(std::chrono::milliseconds limit) {
   if (stopped_) return true;
+  if (stuck_) return false;
   auto over = std::make_shared<std::promise<void>>();
   auto done = over->get_future();
   loop_->post([this, over] {
@@ -175,12 +191,13 @@ bool Daemon::Host::stop(std::chrono::milliseconds limit) {
     });
   });
   if (done.wait_for(limit) != std::future_status::ready) {
+    stuck_ = true;
     spdlog::critical("a device or a consumer did not let go within {} s", limit.count() / 1000);
     return false;
   }
   stopped_ = true;
   loop_->stop();
-  worker_->stop();
+  for (const auto& worker : workers_) worker->stop();
   return true;
 }
 

@@ -19,6 +19,7 @@
 #include "control/directory/directory.h"
 #include "control/policy/policy.h"
 #include "control/vm/hypervisor.h"
+#include "dataplane/limits.h"
 #include "dataplane/worker.h"
 #include "devices/provider.h"
 
@@ -46,6 +47,8 @@ struct DaemonSettings {
   std::vector<HostPort> listen;  // for peers
   bool insecure = false;         // listen beyond loopback although nothing is encrypted yet
   WorkerSettings worker;
+  unsigned workers = 1;
+  size_t sessions_max = limits::sessions_per_host_max;
   std::string decisions_path;  // the log of decisions; empty: in memory
   std::vector<std::unique_ptr<DeviceProvider>> providers;
   std::vector<std::unique_ptr<DeviceProvider>> remote_providers;  // that list over the network
@@ -70,7 +73,7 @@ class Daemon {
   // From any thread.
   void reload(LiveSettings live);
   ControlLoop& loop();
-  // Where channels live; for consumers in this process.
+  // The first worker, where channels live; for consumers in this process.
   Worker& worker();
   // On the control thread.
   Service& service();

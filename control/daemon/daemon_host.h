@@ -29,7 +29,7 @@ class Daemon::Host final : public Service {
   void start();
   bool stop(std::chrono::milliseconds limit);
   ControlLoop& loop() { return *loop_; }
-  Worker& worker() { return worker_->worker(); }
+  Worker& worker() { return workers_.front()->worker(); }
   std::vector<std::string> addresses() const;
   std::string usbip_address() const { return gateway_.address(); }
   void set_live(const LiveSettings& live);
@@ -59,8 +59,9 @@ class Daemon::Host final : public Service {
 
  private:
   Host(DaemonSettings settings, RunLock lock, std::unique_ptr<ControlLoop> loop,
-       std::unique_ptr<WorkerThread> worker, std::vector<std::unique_ptr<PeerListener>> listeners,
-       DecisionLog decisions, const Identity& boot);
+       std::vector<std::unique_ptr<WorkerThread>> workers,
+       std::vector<std::unique_ptr<PeerListener>> listeners, DecisionLog decisions,
+       const Identity& boot);
 
   void device_changed(const Catalogue::Change& change);
   void attached(const Attachment& attachment);
@@ -79,7 +80,7 @@ class Daemon::Host final : public Service {
   const int64_t started_unix_ms_;
   RunLock lock_;
   std::unique_ptr<ControlLoop> loop_;
-  std::unique_ptr<WorkerThread> worker_;
+  std::vector<std::unique_ptr<WorkerThread>> workers_;
   std::vector<std::unique_ptr<PeerListener>> listeners_;
   std::unique_ptr<Hypervisor> hypervisor_;
   EventLog events_;
@@ -97,6 +98,7 @@ class Daemon::Host final : public Service {
   bool measuring_ = false;
   bool stopping_ = false;
   bool stopped_ = false;
+  bool stuck_ = false;  // something did not let go
 };
 
 }  // namespace farport

@@ -89,7 +89,7 @@ struct Gathering {
   Callback<DeviceList> done;
   void finish_one() {
     if (--missing != 0) return;
-    std::stable_sort(list.devices.begin(), list.devices.end(), [](const auto& a, const auto& b) {
+    std::sort(list.devices.begin(), list.devices.end(), [](const auto& a, const auto& b) {
       return std::tie(a.host, a.info.name) < std::tie(b.host, b.info.name);
     });
     done(std::move(list));

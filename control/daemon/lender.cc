@@ -51,19 +51,18 @@ void Lender::attach(PeerSession& session, uint32_t id, const json& request) {
   }
   // Who the peer is, the session says, not the message.
   const Consumer consumer{session.peer_name(), message->vm, message->user, {}, {}};
+  // The session is kept, open or not, until the device is there: its address is the key.
   loans_.borrow(message->device, consumer, false,
-                [this, owner = session.weak_from_this(), key, id](Result<Loans::Loan> loan) {
-                  opened(owner, key, id, std::move(loan));
-                });
+                [this, kept = session.shared_from_this(), number = message->channel,
+                 id](Result<Loans::Loan> loan) { opened(kept, number, id, std::move(loan)); });
 }
 
-void Lender::opened(const std::weak_ptr<PeerSession>& owner, Key key, uint32_t id,
+void Lender::opened(const std::shared_ptr<PeerSession>& session, uint32_t number, uint32_t id,
                     Result<Loans::Loan> loan) {
-  const auto session = owner.lock();
+  const Key key{session.get(), number};
   const auto lent = lent_.find(key);
   // The session has ended, or the peer gave up, while the device was being opened.
-  const bool wanted =
-      session != nullptr && session->open() && lent != lent_.end() && !lent->second.released;
+  const bool wanted = session->open() && lent != lent_.end() && !lent->second.released;
   if (!loan || !wanted) {
     if (lent != lent_.end()) lent_.erase(lent);
     const uint64_t given_back = loan ? loan->id : 0;
@@ -71,7 +70,7 @@ void Lender::opened(const std::weak_ptr<PeerSession>& owner, Key key, uint32_t i
         loan ? Error{ErrorCode::failed, "the request was taken back"} : loan.error();
     loan = std::unexpected(error);  // closes the device
     if (given_back != 0) loans_.give_back(given_back, "the host that asked went away");
-    if (session != nullptr) session->respond(id, peer::error_response(error));
+    session->respond(id, peer::error_response(error));
     return;
   }
   lent->second.loan = loan->id;
@@ -80,12 +79,12 @@ void Lender::opened(const std::weak_ptr<PeerSession>& owner, Key key, uint32_t i
   const peer::AttachAnswer answer{
       info, loan->nominal.bytes_s, loan->nominal.source,
       serial ? limits::serial_channel_credit_bytes : limits::usb_channel_credit_bytes};
-  session->add_device(key.second, std::move(loan->opened), answer.nominal_bytes_s,
-                      answer.credit_bytes, id, peer::encode_answer(answer),
-                      [this, key, number = loan->id](bool added) {
+  session->add_device(number, std::move(loan->opened), answer.nominal_bytes_s, answer.credit_bytes,
+                      id, peer::encode_answer(answer),
+                      [this, session, key, loan_id = loan->id](bool added) {
                         if (added) return;
                         lent_.erase(key);
-                        loans_.give_back(number, "the channel could not be opened");
+                        loans_.give_back(loan_id, "the channel could not be opened");
                       });
 }
 

@@ -39,7 +39,7 @@ class Lender {
   void attach(PeerSession& session, uint32_t id, const nlohmann::json& request);
   void release(PeerSession& session, uint32_t id, const nlohmann::json& request);
   void explain(PeerSession& session, uint32_t id, const nlohmann::json& request);
-  void opened(const std::weak_ptr<PeerSession>& owner, Key key, uint32_t id,
+  void opened(const std::shared_ptr<PeerSession>& session, uint32_t number, uint32_t id,
               Result<Loans::Loan> loan);
 
   Loans& loans_;

@@ -18,8 +18,8 @@ std::string describe(const Consumer& consumer) {
 
 }  // namespace
 
-Loans::Loans(ControlLoop& loop, Catalogue& catalogue, EventLog& events, std::string host)
-    : loop_(loop), catalogue_(catalogue), events_(events), host_(std::move(host)) {
+Loans::Loans(Catalogue& catalogue, EventLog& events, std::string host)
+    : catalogue_(catalogue), events_(events), host_(std::move(host)) {
   set_rules([](const DeviceInfo&, const Consumer&) { return Access{false, "no rule"}; },
             [](const DeviceInfo&) { return Nominal{}; });
 }

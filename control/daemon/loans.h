@@ -46,7 +46,7 @@ class Loans {
     std::unique_ptr<Device> opened;  // moves to a worker
   };
 
-  Loans(ControlLoop& loop, Catalogue& catalogue, EventLog& events, std::string host);
+  Loans(Catalogue& catalogue, EventLog& events, std::string host);
 
   // Rules can change at any time; what is lent stays lent.
   void set_rules(AccessCheck access, NominalCheck nominal);
@@ -78,7 +78,6 @@ class Loans {
                     std::function<void(Result<Loan>)> done);
   std::string busy_message(const std::string& name, const Holder& holder) const;
 
-  ControlLoop& loop_;
   Catalogue& catalogue_;
   EventLog& events_;
   const std::string host_;

@@ -1,5 +1,6 @@
 // farportd: one host's daemon.
 #include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <systemd/sd-daemon.h>
@@ -10,6 +11,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <future>
+#include <nlohmann/json.hpp>
 
 #include "control/api/api_server.h"
 #include "control/api/unix_listener.h"
@@ -41,12 +43,30 @@ ConfigReport read_config(const Flags& flags) {
   return load_config(sources);
 }
 
+// The message of a log line as the inside of a JSON string.
+class JsonMessage final : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& out) override {
+    const std::string text =
+        nlohmann::json(std::string(message.payload.data(), message.payload.size()))
+            .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    out.append(text.data() + 1, text.data() + text.size() - 1);
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<JsonMessage>();
+  }
+};
+
 void set_up_log(const HostConfig& host) {
   // To standard error, where systemd and people both look; JSON lines for collectors.
   spdlog::set_default_logger(spdlog::stderr_color_mt("farportd"));
   spdlog::set_level(spdlog::level::from_str(host.log_level));
   if (host.log_json) {
-    spdlog::set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%v"})");
+    auto formatter = std::make_unique<spdlog::pattern_formatter>();
+    formatter->add_flag<JsonMessage>('*').set_pattern(
+        R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%*"})");
+    spdlog::set_formatter(std::move(formatter));
   } else {
     spdlog::set_pattern("%^%l%$ %v");
   }

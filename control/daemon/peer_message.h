@@ -6,13 +6,13 @@
 // "denied", "message": "..."}. Unknown fields are skipped; an unknown op is an error to that
 // request.
 //
-//   op       | request                                    | response
-//   ---------+--------------------------------------------+------------------------------------------
-//   devices  | -                                          | "devices": [DeviceEntry]
-//   attach   | "channel", "device", "vm", "user"          | "info" (with descriptors), "nominal",
-//            |                                            | "nominal_source", "credit"
-//   release  | "channel": its attach is taken back        | -
-//   explain  | "device", "vm", "user"                     | "checks": [Check]
+//   op       | request                              | response
+//   ---------+--------------------------------------+--------------------------------------
+//   devices  | -                                    | "devices": [DeviceEntry]
+//   attach   | "channel", "device", "vm", "user"    | "info" (with descriptors), "nominal",
+//            |                                      | "nominal_source", "credit"
+//   release  | "channel": its attach is taken back  | -
+//   explain  | "device", "vm", "user"               | "checks": [Check]
 #pragma once
 
 #include <cstdint>

@@ -15,6 +15,9 @@ using std::chrono::milliseconds;
 
 namespace {
 
+// Requests of a peer that wait for their answers.
+constexpr size_t kUnansweredMax = 256;
+
 LatencySummary summarise(const Histogram& histogram) {
   return {histogram.percentile(50), histogram.percentile(99), histogram.percentile(99.9),
           histogram.max()};
@@ -169,6 +172,11 @@ void PeerSession::request(const json& request, milliseconds limit, Callback<json
 }
 
 void PeerSession::respond(uint32_t id, const json& response) {
+  --unanswered_;
+  send_response(id, response);
+}
+
+void PeerSession::send_response(uint32_t id, const json& response) {
   std::string text = peer::dump(response);
   if (text.size() > limits::message_bytes_max) {
     text = peer::dump(peer::error_response({ErrorCode::failed, "the answer is too long"}));
@@ -236,6 +244,7 @@ void PeerSession::start_driver(uint32_t number, DeviceInfo info, uint64_t nomina
 void PeerSession::add_device(uint32_t number, std::unique_ptr<Device> device,
                              uint64_t nominal_bytes_s, uint64_t credit_bytes, uint32_t id,
                              json response, std::function<void(bool)> done) {
+  --unanswered_;
   const bool theirs = (number % 2 == 1) != connecting_;
   const bool taken = !theirs || !channels_.insert(number).second;
   auto& loop = loop_;
@@ -294,7 +303,12 @@ void PeerSession::took_message(wire::MessageKind kind, uint32_t id, const std::s
       return answer(id, std::unexpected(ok.error()));
     answer(id, std::move(*message));
   } else if (kind == wire::MessageKind::request) {
-    if (!message) return respond(id, peer::error_response(message.error()));
+    if (!message) return send_response(id, peer::error_response(message.error()));
+    if (unanswered_ >= kUnansweredMax) {
+      return send_response(id,
+                           peer::error_response({ErrorCode::busy, "too many requests at once"}));
+    }
+    ++unanswered_;
     events_.peer_request(*this, id, *message);
   }
   // Notices: none is known; a later version may send some.

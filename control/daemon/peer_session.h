@@ -105,6 +105,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   uint32_t add_pending(std::chrono::milliseconds limit, Callback<nlohmann::json> done);
   void answer(uint32_t id, Result<nlohmann::json> result);
   uint32_t free_number();
+  void send_response(uint32_t id, const nlohmann::json& response);
 
   // From the worker.
   void took_hello(const PeerHello& hello);
@@ -122,6 +123,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   PeerHello hello_;
   std::map<uint32_t, Pending> pending_;
   uint32_t next_request_ = 1;
+  size_t unanswered_ = 0;        // requests of the peer
   std::set<uint32_t> channels_;  // in use, of both ends
   uint32_t next_number_;
 };

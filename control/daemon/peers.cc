@@ -93,10 +93,9 @@ void Peers::failed(const std::string& name, const std::string& why) {
   if (found == peers_.end()) return;
   Peer& peer = found->second;
   peer.connecting = false;
-  if (!peer.configured || stopping_) return;
+  if (!peer.configured || stopping_ || peer.session != nullptr) return;
   if (peer.error != why) spdlog::warn("host {}: {}; trying again", name, why);
   peer.error = why;
-  if (peer.session != nullptr) return;
   peer.backoff = std::clamp(peer.backoff * 2, kBackoffMin, kBackoffMax);
   if (!peer.retry) peer.retry = std::make_unique<ControlTimer>(parts_.loop);
   peer.retry->after(peer.backoff, [this, name] { try_connect(name); });
@@ -105,11 +104,24 @@ void Peers::failed(const std::string& name, const std::string& why) {
 void Peers::accepted(PeerConnection connection) {
   if (stopping_) return;
   if (greeting_ >= kGreetingMax) {
-    spdlog::warn("{}: refused, {} connections have not said who they are", connection.peer,
-                 greeting_);
+    log_refusal(connection.peer, "too many connections have not said who they are");
     return;
   }
   start_session(std::move(connection), false);
+}
+
+void Peers::log_refusal(const std::string& address, const std::string& why) {
+  constexpr uint64_t minute_ns = 60'000'000'000;
+  constexpr size_t each_minute_max = 10;
+  const uint64_t now_ns = monotonic_ns();
+  if (now_ns - logging_since_ns_ >= minute_ns) {
+    if (logged_ > each_minute_max) {
+      spdlog::warn("{} more connections were refused", logged_ - each_minute_max);
+    }
+    logging_since_ns_ = now_ns;
+    logged_ = 0;
+  }
+  if (++logged_ <= each_minute_max) spdlog::warn("{}: refused: {}", address, why);
 }
 
 std::shared_ptr<PeerSession> Peers::start_session(PeerConnection connection, bool connecting) {
@@ -118,9 +130,10 @@ std::shared_ptr<PeerSession> Peers::start_session(PeerConnection connection, boo
   settings.boot = parts_.boot;
   settings.session = random_identity();
   settings.connecting = connecting;
+  WorkerThread& worker = *parts_.workers[next_worker_++ % parts_.workers.size()];
   const auto session =
-      PeerSession::start(parts_.loop, parts_.worker, std::move(settings),
-                         std::move(connection.socket), std::move(connection.peer), *this);
+      PeerSession::start(parts_.loop, worker, std::move(settings), std::move(connection.socket),
+                         std::move(connection.peer), *this);
   sessions_[session.get()] = {session, ""};
   ++greeting_;
   return session;
@@ -158,11 +171,11 @@ void Peers::peer_opened(PeerSession& session) {
     session.close({ErrorCode::busy, "there is a session between the two hosts already"});
     return;
   }
-  if (old == nullptr && open_sessions().size() >= limits::sessions_per_host_max) {
+  if (old == nullptr && open_sessions().size() >= parts_.sessions_max) {
     session.close(
         {ErrorCode::busy, fmt::format("host {} has sessions with {} hosts, the most there "
                                       "can be",
-                                      parts_.host, limits::sessions_per_host_max)});
+                                      parts_.host, parts_.sessions_max)});
     return;
   }
   adopt(session);
@@ -230,7 +243,7 @@ void Peers::peer_closed(PeerSession& session, const Error& why) {
   } else if (!meant.empty()) {
     failed(meant, why.message);
   } else if (!stopping_ && !session.greeted()) {
-    spdlog::warn("{}: refused: {}", session.address(), why.message);
+    log_refusal(session.address(), why.message);
   }
   if (stopping_ && sessions_.empty() && stopped_) std::exchange(stopped_, nullptr)();
 }

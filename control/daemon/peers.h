@@ -24,6 +24,7 @@
 #include "control/daemon/peer_session.h"
 #include "control/daemon/service.h"
 #include "control/directory/directory.h"
+#include "dataplane/limits.h"
 
 namespace farport {
 
@@ -31,11 +32,12 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
  public:
   struct Parts {
     ControlLoop& loop;
-    WorkerThread& worker;
+    std::vector<WorkerThread*> workers;  // sessions go to them in turn
     EventLog& events;
     Lender& lender;
     std::string host;
     Identity boot{};
+    size_t sessions_max = limits::sessions_per_host_max;
   };
   explicit Peers(Parts parts) : parts_(std::move(parts)) {}
   ~Peers();
@@ -73,6 +75,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   std::shared_ptr<PeerSession> start_session(PeerConnection connection, bool connecting);
   bool replaces(const PeerSession& fresh, const PeerSession& old) const;
   void adopt(PeerSession& session);
+  void log_refusal(const std::string& address, const std::string& why);
   Peer* peer_of(const PeerSession& session, std::string* name = nullptr);
 
   // PeerSessionEvents
@@ -87,6 +90,10 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   // All that are not closed, and which configured peer each was meant for (empty: they connected).
   std::map<const PeerSession*, std::pair<std::shared_ptr<PeerSession>, std::string>> sessions_;
   size_t greeting_ = 0;  // of which have not said hello
+  size_t next_worker_ = 0;
+  // Of strangers' connections: logs stay small whatever comes.
+  uint64_t logging_since_ns_ = 0;
+  size_t logged_ = 0;
   bool stopping_ = false;
   std::function<void()> stopped_;
 };

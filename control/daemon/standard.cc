@@ -153,6 +153,8 @@ Result<DaemonSettings> daemon_settings(const Config& config) {
   settings.insecure = config.host.insecure;
   settings.worker.spin_us = config.host.spin_us;
   settings.worker.buffer_bytes_max = config.host.memory_max_bytes;
+  settings.workers = config.host.workers;
+  settings.sessions_max = config.limits.sessions;
   settings.decisions_path = config.host.state_dir + "/decisions.jsonl";
   // A serial port's demand is what it achieves (meter.h); the cap only keeps its few settings,
   // which are answered at once, from looking like a flood.
