@@ -86,9 +86,9 @@ void print_attached(Output& out, const json& attachment) {
 
 Result<void> attach(Session& session, const AttachRequest& request) {
   const ApiClient api = session.api();
-  const json body = {{"host", request.host},     {"device", request.device},
-                     {"driver", request.driver}, {"name", request.name},
-                     {"vm", request.vm},         {"listen", request.listen}};
+  const json body = {{"host", request.host}, {"device", request.device}, {"driver", request.driver},
+                     {"name", request.name}, {"vm", request.vm},         {"listen", request.listen},
+                     {"line", request.line}};
   const std::string name = full_name(request.host, request.device);
   const auto attached =
       api.post("/v1/attachments", body, kLimit, show_waiting(session.out, "attaching " + name));
@@ -126,6 +126,10 @@ Run define_attach(CLI::App& app) {
   app.add_option("--listen", request->listen,
                  "rfc2217, usbip: where to listen; without, 127.0.0.1 and a free port")
       ->type_name("ADDRESS:PORT");
+  app.add_option("--line", request->line,
+                 "pty: baud rate and frame to set on the port, such as \"2400 7E2\"; a pty itself "
+                 "cannot say data bits and parity")
+      ->type_name("LINE");
   return [request, device](Session& session) -> Result<void> {
     const auto reference = parse_device_reference(*device);
     if (!reference) return std::unexpected(reference.error());

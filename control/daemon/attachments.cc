@@ -192,6 +192,7 @@ void Attachments::make_driver(Record& record, const DeviceInfo& info,
                         record.shown.device_host,
                         presented_name(record.request.name, info),
                         record.request.listen,
+                        record.request.line,
                         record.shown.uid,
                         record.gid};
   parts_.loop.offload(

@@ -19,6 +19,7 @@ struct DriverRequest {
   std::string device_host;
   std::string name;    // of what is presented, where the consumer sees one; never empty
   std::string listen;  // "ADDRESS:PORT", or empty
+  std::string line;    // "2400 7E2", or empty
   uid_t uid = 0;       // of the one who asked, who should be able to use it
   gid_t gid = 0;
 };

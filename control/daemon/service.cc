@@ -253,19 +253,21 @@ Result<AttachRequest> attach_request_from_json(const json& in) {
     return fail(ErrorCode::usage, "the request must be a JSON object with a \"device\"");
   }
   AttachRequest request;
-  const std::array<std::pair<const char*, std::string*>, 6> fields{{{"host", &request.host},
+  const std::array<std::pair<const char*, std::string*>, 7> fields{{{"host", &request.host},
                                                                     {"device", &request.device},
                                                                     {"driver", &request.driver},
                                                                     {"name", &request.name},
                                                                     {"vm", &request.vm},
-                                                                    {"listen", &request.listen}}};
+                                                                    {"listen", &request.listen},
+                                                                    {"line", &request.line}}};
   for (const auto& [key, value] : in.items()) {
     const auto field = std::find_if(fields.begin(), fields.end(),
                                     [&key = key](const auto& one) { return key == one.first; });
     if (field == fields.end()) {
-      return fail(ErrorCode::usage, fmt::format("\"{}\" is not a field of an attach request; it "
-                                                "takes host, device, driver, name, vm, listen",
-                                                key));
+      return fail(ErrorCode::usage,
+                  fmt::format("\"{}\" is not a field of an attach request; it "
+                              "takes host, device, driver, name, vm, listen, line",
+                              key));
     }
     if (value.is_null()) continue;
     if (!value.is_string()) {

@@ -92,6 +92,7 @@ struct AttachRequest {
   std::string name;  // of what is presented (the pty's file name); empty: made from the device's
   std::string vm;    // whose allocation is weighed; empty: none
   std::string listen;  // rfc2217: "ADDRESS:PORT"; empty: 127.0.0.1 and a free port
+  std::string line;    // pty: "2400 7E2", set on the port at once; empty: as the port is
 };
 
 struct Attachment {
@@ -233,8 +234,8 @@ void to_json(nlohmann::json& json, const Check& value);
 void to_json(nlohmann::json& json, const Event& value);
 void to_json(nlohmann::json& json, const Health& value);
 
-// The request as the API takes it: {"host", "device", "driver", "name", "vm", "listen"}, of which
-// "device" is needed and may be "HOST/NAME". Unknown fields and wrong types are usage errors.
+// The request as the API takes it: {"host", "device", "driver", "name", "vm", "listen", "line"}, of
+// which "device" is needed and may be "HOST/NAME". Unknown fields and wrong types are usage errors.
 Result<AttachRequest> attach_request_from_json(const nlohmann::json& json);
 
 // "HOST/NAME" or "NAME" (then the host is empty).

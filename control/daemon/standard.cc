@@ -13,6 +13,7 @@
 #include "devices/usbip/usbip_provider.h"
 #include "drivers/pty/pty_driver.h"
 #include "drivers/rfc2217/rfc2217_driver.h"
+#include "drivers/serial/line_text.h"
 #include "drivers/vhci/vhci_driver.h"
 
 namespace farport {
@@ -103,6 +104,11 @@ void add_standard_drivers(DriverTypes& drivers, const std::string& run_dir) {
                  PtySettings settings;
                  settings.path = folder + "/" + request.name;
                  settings.owner = request.uid;
+                 if (!request.line.empty()) {
+                   auto line = serial::parse_line_settings(request.line);
+                   if (!line) return std::unexpected(line.error());
+                   settings.line = *line;
+                 }
                  return upcast(PtyDriver::create(settings));
                }});
   drivers.add("rfc2217", {{DeviceKind::serial}, [](const DriverRequest& request) {

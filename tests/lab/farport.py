@@ -118,10 +118,10 @@ class Daemon:
         wait_until(f"{host}/{name} seen by farportd in {self.guest.name}", limit_s, lambda: any(
             one["host"] == host and name in [one["name"], *one.get("aliases", [])] for one in self.devices()))
 
-    def attach(self, host, name, driver):
+    def attach(self, host, name, driver, *options):
         """Attaches it, once it is seen; a dictionary with "id" and "path"."""
         self.wait_device(host, name)
-        answer = self.json("attach", f"{host}/{name}", "--driver", driver)
+        answer = self.json("attach", f"{host}/{name}", "--driver", driver, *options)
         return answer.get("attachment", answer)
 
     def detach(self, attachment):

@@ -32,6 +32,10 @@ def serial_pty(lab):
         with devices.Tty(lab.b, attachment["path"]) as near:
             check_settings(lab, acm, near, "pty", PTY_SETTINGS)
         b.detach(attachment)
+        attachment = b.attach("a", farport.serial_name(acm.port), "pty", "--line", SETTINGS[1])
+        with devices.Tty(lab.b, attachment["path"]), devices.Tty(lab.a, acm.port, inspect=True) as real:
+            wait_until("the line given at the attach", 10, lambda: real.show() == SETTINGS[1])
+        b.detach(attachment)
         wait_until("the pty's path is gone", 10, lambda: not lab.b.succeeds(f"test -e {attachment['path']}"))
 
 
