@@ -99,18 +99,19 @@ void add_standard_drivers(DriverTypes& drivers, const std::string& run_dir) {
   drivers.add("vhci", {{DeviceKind::usb}, [](const DriverRequest& request) {
                          return upcast(VhciDriver::create({}, request.info));
                        }});
-  drivers.add("pty",
-              {{DeviceKind::serial}, [folder = pty_folder(run_dir)](const DriverRequest& request) {
-                 PtySettings settings;
-                 settings.path = folder + "/" + request.name;
-                 settings.owner = request.uid;
-                 if (!request.line.empty()) {
-                   auto line = serial::parse_line_settings(request.line);
-                   if (!line) return std::unexpected(line.error());
-                   settings.line = *line;
-                 }
-                 return upcast(PtyDriver::create(settings));
-               }});
+  drivers.add("pty", {{DeviceKind::serial},
+                      [folder = pty_folder(run_dir)](
+                          const DriverRequest& request) -> Result<std::unique_ptr<Driver>> {
+                        PtySettings settings;
+                        settings.path = folder + "/" + request.name;
+                        settings.owner = request.uid;
+                        if (!request.line.empty()) {
+                          auto line = serial::parse_line_settings(request.line);
+                          if (!line) return std::unexpected(line.error());
+                          settings.line = *line;
+                        }
+                        return upcast(PtyDriver::create(settings));
+                      }});
   drivers.add("rfc2217", {{DeviceKind::serial}, [](const DriverRequest& request) {
                             Rfc2217Settings settings;
                             if (!request.listen.empty()) settings.address = request.listen;
