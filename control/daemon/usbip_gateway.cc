@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "control/config/units.h"
@@ -31,7 +33,14 @@ UsbipGateway::~UsbipGateway() = default;
 Result<void> UsbipGateway::listen(const std::string& address) {
   UsbipServerSettings settings;
   settings.address = address;
+  // The ring of a daemon that was killed gives up its sockets a moment after the process has ended.
+  constexpr auto pause = std::chrono::milliseconds(50);
+  constexpr int tries = 40;
   auto server = UsbipServer::listen(parts_.worker.worker(), settings, *this);
+  for (int i = 1; i < tries && !server && server.error().code == ErrorCode::busy; ++i) {
+    std::this_thread::sleep_for(pause);
+    server = UsbipServer::listen(parts_.worker.worker(), settings, *this);
+  }
   if (!server) return std::unexpected(server.error());
   server_ = std::move(*server);
   address_ = server_->address();

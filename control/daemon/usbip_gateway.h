@@ -28,7 +28,8 @@ class UsbipGateway final : private UsbipCatalogue {
   explicit UsbipGateway(Parts parts) : parts_(std::move(parts)) {}
   ~UsbipGateway();  // after stop()
 
-  Result<void> listen(const std::string& address);  // busy: the port is in use
+  // busy: the port is in use. Waits up to 2 s for that to end; before the loop runs.
+  Result<void> listen(const std::string& address);
   const std::string& address() const { return address_; }
   void start();
   // Ends the server and takes the devices back; `done` on the control thread.
