@@ -199,7 +199,9 @@ void PtyDriver::request_done(const ClientRequest& request, TransferStatus status
     // What the consumer has set meanwhile comes next. Otherwise it shall see what the port has,
     // also when that is not what it asked for.
     const bool present = request.kind == SerialRequest::get_line || status != TransferStatus::ok;
-    if (present && !settings_unsent_) show_line();
+    // So that a consumer that changes something else does not undo what was set at the start.
+    const bool first = !std::exchange(line_shown_, true);
+    if ((present || first) && !settings_unsent_) show_line();
   }
   if (settings_unsent_) settings_changed();
 }

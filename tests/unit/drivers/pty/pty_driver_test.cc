@@ -169,6 +169,18 @@ TEST_F(PtyDriverTest, TheAttachmentCanSayDataBitsAndParity) {
   EXPECT_EQ(rig.line, line);
 }
 
+// A line given at the attach was not shown on the pty: a consumer that changed anything, to raw mode
+// say, set the port to the pty's own first rate.
+TEST_F(PtyDriverTest, WhatTheAttachmentSaidOutlastsAConsumersChange) {
+  const LineSettings line{.baud = 4800, .data_bits = 7, .parity = serial::Parity::odd};
+  start([&](PtySettings& settings) { settings.line = line; });
+  open();
+  change_settings([](termios2& settings) { settings.c_cflag |= CSTOPB; });
+  rig.wait([&] { return rig.line.stop_bits == serial::StopBits::two; });
+  EXPECT_EQ(rig.line.baud, 4800u);
+  EXPECT_EQ(rig.line.parity, serial::Parity::odd);
+}
+
 // A program that fills its termios from nothing clears EXTPROC, without which the kernel says
 // nothing.
 TEST_F(PtyDriverTest, SettingsMadeFromNothingAreSeenAndSoAreTheNext) {
