@@ -11,8 +11,8 @@
 //   GET    /v1/attachments/ID/stats
 //   GET    /v1/vms
 //   GET    /v1/decisions[?limit=N]       the latest N (100), oldest first
-//   GET    /v1/events[?after=N]          JSON lines as they come; after=0: all that are kept, first;
-//                                        &follow=false: and no more
+//   GET    /v1/events[?after=N]          JSON lines as they come; after=0: first all
+//                                        that are kept; &follow=false: and no more
 //   GET    /v1/explain[?host=H&device=D] the steps of `farport doctor`
 //
 // Errors are {"message": "...", "code": "not_found"} with the status that fits.

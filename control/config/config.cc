@@ -119,6 +119,14 @@ void finish(ConfigReport& report) {
   }
   for (NominalConfig& nominal : config.nominals) lower(nominal.device);
   if (report.errors.empty()) config::check_whole(report);
+  // What was found is told as it was written, but not its control characters: a terminal obeys
+  // them.
+  for (std::vector<std::string>* texts : {&report.errors, &report.warnings}) {
+    for (std::string& text : *texts) {
+      std::ranges::replace_if(
+          text, [](unsigned char c) { return (c < 0x20 && c != '\n') || c == 0x7f; }, '?');
+    }
+  }
 }
 
 }  // namespace
