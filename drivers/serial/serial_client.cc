@@ -19,8 +19,7 @@ constexpr uint64_t retry_ns = 100'000'000;
 }  // namespace
 
 SerialClient::SerialClient(Worker& worker, DriverPort& port, Events& events)
-    : worker_(worker),
-      port_(port),
+    : port_(port),
       events_(events),
       settle_timer_(
           worker, [](void* self) { static_cast<SerialClient*>(self)->settled(); }, this),

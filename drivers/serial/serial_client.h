@@ -104,7 +104,6 @@ class SerialClient {
   bool submit_request(const ClientRequest& request);
   void finish_request(TransferStatus status);
 
-  Worker& worker_;
   DriverPort& port_;
   Events& events_;
   Timer settle_timer_;
