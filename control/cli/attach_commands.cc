@@ -115,17 +115,23 @@ Run define_attach(CLI::App& app) {
   app.add_option("device", *device, "The device; without HOST/, one of this host")
       ->required()
       ->type_name("HOST/DEVICE");
-  app.add_option("--driver", request->driver,
-                 "How it is presented here: vhci, pty, rfc2217 or usbip; without, vhci for USB "
-                 "devices and pty for serial ports")
+  app.add_option(
+         "--driver", request->driver,
+         "How it is presented here: vhci, pty or rfc2217; without, vhci for USB devices and "
+         "pty for serial ports")
       ->type_name("DRIVER");
   app.add_option("--name", request->name, "Name of what is presented, such as the pty's file")
       ->type_name("NAME");
   app.add_option("--vm", request->vm, "The VM that uses it, whose allocation is weighed")
       ->type_name("VM");
   app.add_option("--listen", request->listen,
-                 "rfc2217, usbip: where to listen; without, 127.0.0.1 and a free port")
+                 "rfc2217: where to listen; without, 127.0.0.1 and a free port")
       ->type_name("ADDRESS:PORT");
+  app.add_option(
+         "--line", request->line,
+         "pty: line settings to begin with, as \"2400 7E2\": the only way to data bits other "
+         "than 8 and to parity, which a pty cannot say")
+      ->type_name("SETTINGS");
   app.add_option("--line", request->line,
                  "pty: baud rate and frame to set on the port, such as \"2400 7E2\"; a pty itself "
                  "cannot say data bits and parity")

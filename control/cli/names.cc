@@ -49,8 +49,14 @@ Result<json> find_attachment(const ApiClient& api, const std::string& word) {
     const std::string id = text_of(one, "id"), device = text_of(one, "device");
     const std::string full = full_name(text_of(one, "device_host"), device);
     if (id == word) return one;
-    if (word == device || word == full || word == text_of(one, "path")) found.push_back(one);
     names.insert(names.end(), {id, full});
+    std::vector<std::string> own{device, full, text_of(one, "path")};
+    for (const json& alias : array_of(one, "aliases")) {
+      if (!alias.is_string()) continue;
+      own.push_back(alias.get<std::string>());
+      own.push_back(full_name(text_of(one, "device_host"), own.back()));
+    }
+    if (std::find(own.begin(), own.end(), word) != own.end()) found.push_back(one);
   }
   if (found.size() == 1) return found[0];
   if (found.size() > 1) {

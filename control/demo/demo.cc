@@ -81,6 +81,7 @@ Demo::~Demo() {
 
 Result<void> Demo::healthy() {
   if (interrupted()) return fail("interrupted");
+  if (out_.closed()) return fail("");  // nobody looks any more
   if (lab_->ended()) return fail(ErrorCode::unreachable, "host lab has ended by itself");
   return {};
 }
@@ -240,9 +241,8 @@ Result<void> Demo::show() {
              lab_->address(),
              "."});
   if (auto done = show_serial(); !done) return done;
-  if (auto done =
-          show_disk("2  A USB disk of lab, used by VM studio on desk, which may use 1 Gbit/s",
-                    "studio", Copy::Direction::write);
+  if (auto done = show_disk("2  A USB disk of lab, for VM studio on desk (allocation 125 MB/s)",
+                            "studio", Copy::Direction::write);
       !done) {
     return done;
   }
@@ -303,9 +303,9 @@ Result<void> run_demo(Session& session, bool keep) {
   }
   if (!done) return done;
   session.out.line();
-  session.out.line(fmt::format("Done in {:.0f} s; the hosts have ended, nothing is left behind.{}",
-                               std::chrono::duration<double>(Clock::now() - began).count(),
-                               keep ? "" : " --keep leaves them running."));
+  session.out.line(fmt::format("Done in {:.0f} s; the hosts have ended and left nothing behind.",
+                               std::chrono::duration<double>(Clock::now() - began).count()));
+  if (!keep) session.out.line("To look around: farport demo --keep, or ./dev demo --keep");
   return {};
 }
 
