@@ -127,11 +127,6 @@ Run define_attach(CLI::App& app) {
   app.add_option("--listen", request->listen,
                  "rfc2217: where to listen; without, 127.0.0.1 and a free port")
       ->type_name("ADDRESS:PORT");
-  app.add_option(
-         "--line", request->line,
-         "pty: line settings to begin with, as \"2400 7E2\": the only way to data bits other "
-         "than 8 and to parity, which a pty cannot say")
-      ->type_name("SETTINGS");
   app.add_option("--line", request->line,
                  "pty: baud rate and frame to set on the port, such as \"2400 7E2\"; a pty itself "
                  "cannot say data bits and parity")
