@@ -2,15 +2,17 @@
 //
 // Who may touch a buffer, and who frees it:
 //
-//   state                         | may write      | may read            | freed by
-//   ------------------------------+----------------+---------------------+---------------------------
-//   allocated by a driver end     | the driver end | the driver end      | DriverPort::release
-//   submitted, being sent         | nobody         | session, link       | -
-//   at the device end, receiving  | link (place()) | nobody              | the channel, if it
-//   closes in service                    | the device     | the device          | - completed,
-//   being sent back    | nobody         | session, link       | the channel, when the last
-//                                 |                |                     | frame is acknowledged
-//   back at the driver end        | the driver end | the driver end      | DriverPort::release
+// clang-format off
+//   state                         | may write      | may read      | freed by
+//   ------------------------------+----------------+---------------+------------------------------
+//   allocated by a driver end     | the driver end | driver end    | DriverPort::release
+//   submitted, being sent         | nobody         | session, link | -
+//   at the device end, receiving  | link (place()) | nobody        | the channel, if it closes
+//   in service                    | the device     | the device    | -
+//   completed, being sent back    | nobody         | session, link | the channel, when the last
+//                                 |                |               | frame is acknowledged
+//   back at the driver end        | the driver end | driver end    | DriverPort::release
+// clang-format on
 //
 // A frame refers to the transfer's buffer and never copies it (payloads of up to
 // Session::inline_bytes excepted): the buffer lives until the frame is acknowledged, so the same

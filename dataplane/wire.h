@@ -12,14 +12,13 @@
 //   | data: bytes - bdy                                                             |
 //   +-------------------------------------------------------------------------------+
 //
-// number        counts the frames that carry the conversation, from 1, per session and direction;
-// it
-//               outlives a connection. 0 for frames that belong to one connection only (hello,
-//               refuse, goodbye, acknowledge, ping, pong).
+// number        counts the frames that carry the conversation, from 1, per session and
+//               direction; it outlives a connection. 0 for frames that belong to one connection
+//               only (hello, refuse, goodbye, acknowledge, ping, pong).
 // acknowledged  the last number the sender of this frame has taken, without a gap.
 // bdy           the length of the body as sent. A body may grow at its end in a later minor
-// version:
-//               a receiver reads what it knows and skips the rest; fields that did not come are 0.
+//               version: a receiver reads what it knows and skips the rest; fields that did not
+//               come are 0.
 //
 // A transfer's payload (packet table, then data; transfer.h) crosses as a stream: its first part in
 // the submit or complete frame, the rest in data frames of the same channel, in order. Which bytes

@@ -119,10 +119,10 @@ Result<Caller> peer_of(int socket) {
     return fail_errno(errno, "cannot tell who is calling");
   }
   Caller requester{.uid = credentials.uid,
-                      .gid = credentials.gid,
-                      .pid = credentials.pid,
-                      .user = std::to_string(credentials.uid),
-                      .groups = {group_name(credentials.gid)}};
+                   .gid = credentials.gid,
+                   .pid = credentials.pid,
+                   .user = std::to_string(credentials.uid),
+                   .groups = {group_name(credentials.gid)}};
   std::array<char, 4096> memory{};
   passwd entry{};
   passwd* found = nullptr;

@@ -85,7 +85,7 @@ class PtyDriver final : public Driver, private serial::SerialClient::Events {
   bool want_writable_ = false;     // bytes for the consumer wait for room
   bool set_line_waiting_ = false;  // a set_line is under way
   bool settings_unsent_ = false;   // and the settings have changed since
-  bool line_shown_ = false;  // the pty has had the port's settings once
+  bool line_shown_ = false;        // the pty has had the port's settings once
   Transfer* unsent_ = nullptr;     // read from the consumer after a notice that is being dealt with
   uint32_t unsent_bytes_ = 0;
 };

@@ -6,9 +6,9 @@
 // is for the real port to do. A program that builds its settings from nothing clears EXTPROC; that
 // is told too, and the driver puts it back.
 //
-// What a pty cannot say (drivers/tty/pty.c, pty_set_termios): its data bits are always 8, and it has
-// no parity. The kernel drops a program's wish for others without an error; the program sees it by
-// reading its settings back. Modem lines and breaks do not exist (ENOTTY; a break is ignored).
+// What a pty cannot say (drivers/tty/pty.c, pty_set_termios): its data bits are always 8, and it
+// has no parity. The kernel drops a program's wish for others without an error; the program sees it
+// by reading its settings back. Modem lines and breaks do not exist (ENOTTY; a break is ignored).
 // rfc2217 carries all of them.
 #pragma once
 

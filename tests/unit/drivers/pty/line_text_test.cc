@@ -26,8 +26,9 @@ TEST(LineText, ReadsWhatPeopleWrite) {
 }
 
 TEST(LineText, RefusesTheRestWithAnExample) {
-  for (const char* text : {"", "8N1", "fast", "0", "-1", "9600 ", "9600 9N1", "9600 8X1", "9600 8N3",
-                           "9600 8N", "9600 8N11", "9600;8N1", "99999999999", "9600 8N1 x"}) {
+  for (const char* text :
+       {"", "8N1", "fast", "0", "-1", "9600 ", "9600 9N1", "9600 8X1", "9600 8N3", "9600 8N",
+        "9600 8N11", "9600;8N1", "99999999999", "9600 8N1 x"}) {
     const auto parsed = parse_line_settings(text);
     ASSERT_FALSE(parsed) << text;
     EXPECT_EQ(parsed.error().code, ErrorCode::usage);

@@ -169,8 +169,8 @@ TEST_F(PtyDriverTest, TheAttachmentCanSayDataBitsAndParity) {
   EXPECT_EQ(rig.line, line);
 }
 
-// A line given at the attach was not shown on the pty: a consumer that changed anything, to raw mode
-// say, set the port to the pty's own first rate.
+// A line given at the attach was not shown on the pty: a consumer that changed anything, to raw
+// mode say, set the port to the pty's own first rate.
 TEST_F(PtyDriverTest, WhatTheAttachmentSaidOutlastsAConsumersChange) {
   const LineSettings line{.baud = 4800, .data_bits = 7, .parity = serial::Parity::odd};
   start([&](PtySettings& settings) { settings.line = line; });

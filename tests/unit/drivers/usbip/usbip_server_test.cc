@@ -105,12 +105,16 @@ class UsbipServerTest : public testing::Test {
     thread_.join();
   }
 
-  static bool eventually(const std::function<bool()>& done) {
-    for (int i = 0; i < 20'000; ++i) {
-      if (done()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  // Asks again after each iteration that the worker makes.
+  bool eventually(const std::function<bool()>& done) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!done()) {
+      if (std::chrono::steady_clock::now() > until) return false;
+      std::promise<void> turned;
+      worker_->post([&] { turned.set_value(); });
+      turned.get_future().wait();
     }
-    return false;
+    return true;
   }
   uint16_t port() const { return usbip::parse_address(server_->address(), 0).value().port; }
   FileDescriptor connect() const {
