@@ -5,10 +5,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 
 #include "bench/floor.h"
 #include "bench/forwarded_load.h"
+#include "bench/idle.h"
 #include "bench/isolated.h"
 #include "bench/report.h"
 #include "bench/selection.h"
@@ -20,6 +22,7 @@ namespace {
 struct Options {
   Selection selection;
   int repetitions = 5;
+  IdleSettings idle;
   bool json = false;
 };
 
@@ -71,6 +74,35 @@ int transfer(const Options& options) {
   return 0;
 }
 
+int idle(const Options& options) {
+  const auto rows = measure_idle(options.idle);
+  if (!rows) return report(rows.error());
+  say(stdout, options.json ? idle_json(this_machine(), *rows).dump(2) + "\n" : idle_table(*rows));
+  return 0;
+}
+
+// Beside this program, as it was built: BUILD/bench and BUILD/control. Installed, in one folder.
+std::string programs_folder() {
+  std::error_code error;
+  const auto here = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  const auto built = here.parent_path() / "control";
+  return std::filesystem::exists(built / "farportd", error) ? built.string() : here.string();
+}
+
+CLI::App* add_idle(CLI::App& app, Options& options) {
+  CLI::App* command = app.add_subcommand("idle", "memory and CPU of daemons while nothing moves");
+  options.idle.programs = programs_folder();
+  command->add_option("--programs", options.idle.programs, "folder of farportd and farport");
+  command->add_option("--devices", options.idle.devices, "how many are attached")
+      ->check(CLI::Range(1, 200))
+      ->capture_default_str();
+  command->add_option("--seconds", options.idle.seconds, "length of each measurement")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  command->add_flag("--json", options.json, "for machines");
+  return command;
+}
+
 CLI::App* add_transfer(CLI::App& app, Options& options) {
   CLI::App* command = app.add_subcommand(
       "transfer", "transfers between a device end and a driver end, beside bare sockets");
@@ -103,11 +135,13 @@ int main(int count, char** arguments) {
   app.require_subcommand(1);
   Options options;
   const CLI::App* transfer_command = add_transfer(app, options);
+  const CLI::App* idle_command = add_idle(app, options);
   try {
     app.parse(count, arguments);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : exit_code(ErrorCode::usage);
   }
+  if (idle_command->parsed()) return idle(options);
   return transfer_command->parsed() ? transfer(options) : exit_code(ErrorCode::usage);
 }
 

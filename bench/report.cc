@@ -56,9 +56,8 @@ double Row::rtt_ratio() const {
   return floor.rtt_us_p50 > 0 ? ours.rtt_us_p50 / floor.rtt_us_p50 : 0;
 }
 
-nlohmann::json to_json(const Machine& machine, const std::vector<Row>& rows) {
-  nlohmann::json document;
-  document["machine"] = {
+nlohmann::json machine_json(const Machine& machine) {
+  return {
       {"cpu", machine.cpu},
       {"cores", machine.cores},
       {"memory_bytes", machine.memory_bytes},
@@ -68,6 +67,11 @@ nlohmann::json to_json(const Machine& machine, const std::vector<Row>& rows) {
       {"asserts", machine.asserts},
       {"version", machine.version},
   };
+}
+
+nlohmann::json to_json(const Machine& machine, const std::vector<Row>& rows) {
+  nlohmann::json document;
+  document["machine"] = machine_json(machine);
   document["runs"] = nlohmann::json::array();
   for (const Row& row : rows) {
     document["runs"].push_back({

@@ -39,6 +39,7 @@ struct Row {
 
 // {"machine": {...}, "runs": [...]}, the fields of a run as named in the documentation of
 // farport-bench: bytes per second, microseconds, bytes.
+nlohmann::json machine_json(const Machine& machine);
 nlohmann::json to_json(const Machine& machine, const std::vector<Row>& rows);
 
 // For people: two lines of description, the column titles, a line for each row, what was asked of

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "bench/idle.h"
+
 namespace farport::bench {
 namespace {
 
@@ -110,6 +112,22 @@ TEST(Targets, AreJudgedOnlyForTheLoadsTheyNameAndBothWays) {
 
 TEST(Targets, AnyAllocationPerTransferIsTold) {
   EXPECT_NE(targets({row()}).find("allocations per transfer"), std::string::npos);
+}
+
+TEST(Idle, IsJudgedByTheDaemonsOwnLimits) {
+  IdleRow alone;
+  alone.daemon = "alone";
+  alone.rss_bytes = 49'000'000;
+  alone.cpu_percent = 0.4;
+  EXPECT_EQ(idle_table({alone}).find("MISSED"), std::string::npos) << idle_table({alone});
+  alone.cpu_percent = 0.6;
+  EXPECT_NE(idle_table({alone}).find("MISSED"), std::string::npos);
+  IdleRow attached = alone;
+  attached.attached = 16;
+  EXPECT_EQ(idle_table({attached}).find("MISSED"), std::string::npos);
+  attached.channel_bytes = 3e6;
+  EXPECT_NE(idle_table({attached}).find("MISSED"), std::string::npos);
+  EXPECT_EQ(idle_json(Machine(), {attached}).at("idle").at(0).at("attached"), 16);
 }
 
 TEST(Texts, ForPeople) {
