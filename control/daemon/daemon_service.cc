@@ -110,12 +110,13 @@ void Daemon::Host::devices(const std::string& host, const Caller& caller,
   }
   const auto gathering = std::make_shared<Gathering>();
   gathering->done = std::move(done);
+  // One for this call itself: an answer may come from inside the asking.
+  ++gathering->missing;
   local_devices(caller, [gathering](std::vector<DeviceEntry> entries) {
     for (DeviceEntry& entry : entries) gathering->list.devices.push_back(std::move(entry));
     gathering->finish_one();
   });
-  if (!host.empty()) return;
-  ++gathering->missing;
+  if (!host.empty()) return gathering->finish_one();
   for (const HostEntry& entry : peers_.list()) {
     const auto session = peers_.session(entry.name);
     if (!session) {
