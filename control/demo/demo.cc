@@ -67,7 +67,7 @@ class Demo {
   DiskConsumer disk_;
   std::unique_ptr<DemoHost> desk_;
   std::optional<ApiClient> api_;
-  std::string disk_attachment_;
+  std::string serial_path_, disk_attachment_;
   std::optional<uint32_t> written_;
 };
 
@@ -160,9 +160,9 @@ Result<void> Demo::show_serial() {
   heading("1  A serial port of lab, used on desk");
   const auto attached = attach(demo_serial, "pty", "");
   if (!attached) return std::unexpected(attached.error());
-  const std::string path = text_of(*attached, "path");
-  out_.line({"  lab/", demo_serial, " is at ", {path, Colour::bold}});
-  const auto lines = read_lines(path, kSerialLines);
+  serial_path_ = text_of(*attached, "path");
+  out_.line({"  lab/", demo_serial, " is at ", {serial_path_, Colour::bold}});
+  const auto lines = read_lines(serial_path_, kSerialLines);
   if (!lines) return std::unexpected(lines.error());
   std::string all;
   for (const std::string& line : *lines) all += "  " + line;
@@ -266,19 +266,17 @@ std::string own_name() {
 }
 
 Result<void> Demo::keep() {
-  const std::string farport = own_name(), socket = folder_->socket("desk");
+  const std::string farport = own_name();
   out_.line();
-  out_.line({{"It goes on until Ctrl-C. In another terminal:", Colour::bold}});
-  for (const auto& [command, what] :
-       {std::pair{"devices", "what lab lends"}, std::pair{"attachments", "what desk uses"},
-        std::pair{"stats --watch 1", "what moves, and what it needs"},
-        std::pair{"decisions --explain 1", "why"}, std::pair{"events --follow", "what happens"},
-        std::pair{"detach lab/serial:SCALE", "give it back"},
-        std::pair{"attach lab/serial:SCALE --driver rfc2217", "and use it over RFC 2217"}}) {
-    out_.line({fmt::format("  {} --socket {} {}", farport, socket, command),
-               {fmt::format("  # {}", what), Colour::dim}});
+  out_.line({{"It goes on until Ctrl-C. In another terminal, for instance:", Colour::bold}});
+  out_.line("  S=" + folder_->socket("desk"));
+  for (const char* command :
+       {"devices", "stats --watch 1", "decisions", "events --follow", "detach lab/serial:SCALE",
+        "attach lab/serial:SCALE --driver rfc2217"}) {
+    out_.line(fmt::format("  {} --socket $S {}", farport, command));
   }
-  out_.line(fmt::format("  cat {}/desk.toml {}/lab.toml", folder_->path(), folder_->path()));
+  out_.line("  cat " + serial_path_);
+  out_.line(fmt::format("  less {}/*.toml {}/*.log", folder_->path(), folder_->path()));
   while (!interrupted()) {
     if (lab_->ended()) return fail(ErrorCode::unreachable, "host lab has ended by itself");
     poll(nullptr, 0, 500);  // ended early by Ctrl-C
