@@ -35,7 +35,9 @@ double number_of(const json& object, const char* key) {
 
 uint64_t count_of(const json& object, const char* key) {
   const json* field = find(object, key);
-  return field != nullptr && field->is_number_unsigned() ? field->get<uint64_t>() : 0;
+  if (field == nullptr || !field->is_number_integer()) return 0;
+  if (!field->is_number_unsigned() && field->get<int64_t>() < 0) return 0;
+  return field->get<uint64_t>();
 }
 
 bool flag_of(const json& object, const char* key) {

@@ -1,4 +1,5 @@
 // The policy's properties, over inputs of every sort.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
