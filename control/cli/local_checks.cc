@@ -36,7 +36,7 @@ Check check_usb_access(const std::string& root) {
     std::error_code ignored;
     if (entry->is_directory(ignored)) continue;
     ++nodes;
-    if (access(entry->path().c_str(), R_OK | W_OK) == 0) ++usable;
+    if (eaccess(entry->path().c_str(), R_OK | W_OK) == 0) ++usable;
   }
   if (nodes == 0) {
     return {

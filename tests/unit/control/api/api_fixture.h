@@ -40,6 +40,7 @@ class TemporaryFolder {
   TemporaryFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "farport-XXXXXX").string();
     path_ = mkdtemp(name.data());
+    std::filesystem::permissions(path_, std::filesystem::perms(0755));
   }
   ~TemporaryFolder() {
     std::error_code ignored;
@@ -51,6 +52,23 @@ class TemporaryFolder {
 
  private:
   std::string path_;
+};
+
+// For as long as it lives this process, if root's, may do only what anybody may.
+class Unprivileged {
+ public:
+  Unprivileged() : before_(geteuid()) {
+    constexpr uid_t nobody = 65534;
+    if (before_ == 0) may_ = seteuid(nobody) == 0;
+  }
+  ~Unprivileged() {
+    if (before_ == 0) EXPECT_EQ(seteuid(before_), 0);
+  }
+  bool works() const { return may_; }
+
+ private:
+  const uid_t before_;
+  bool may_ = true;
 };
 
 inline sockaddr_un unix_address(const std::string& path) {
