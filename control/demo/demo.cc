@@ -38,7 +38,7 @@ constexpr seconds kDecisionLimit{10};
 // before the daemons and these before their folder.
 class Demo {
  public:
-  explicit Demo(Session& session) : session_(session), out_(session.out) {}
+  explicit Demo(Session& session) : out_(session.out) {}
   ~Demo();
 
   Result<void> show();
@@ -60,7 +60,6 @@ class Demo {
   }
   ApiClient& api() { return *api_; }
 
-  Session& session_;
   Output& out_;
   std::optional<DemoFolder> folder_;
   std::unique_ptr<ChildHost> lab_;
