@@ -113,7 +113,6 @@ struct UsbipImportConfig {
 
 struct LimitsConfig {
   uint32_t sessions = limits::sessions_per_host_max;
-  uint32_t channels_per_session = limits::channels_per_session_max;
 };
 
 struct Config {

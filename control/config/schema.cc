@@ -172,10 +172,7 @@ Section limits_section() {
   return table<T>(
       "limits", FIELD(Config, limits), "Bounds of what peers and users may open.",
       {restart(key<T>("sessions", FIELD(T, sessions), between(1, limits::sessions_per_host_max),
-                      "Sessions with other hosts.")),
-       restart(key<T>("channels_per_session", FIELD(T, channels_per_session),
-                      between(1, limits::channels_per_session_max),
-                      "Devices in use over one session."))});
+                      "Sessions with other hosts."))});
 }
 
 Section peer_section() {

@@ -62,7 +62,6 @@ horizon_s = "1h"
 interval_s = 2
 [limits]
 sessions = 4
-channels_per_session = 8
 [[peer]]
 name = "east"
 address = "192.0.2.7"
@@ -148,7 +147,6 @@ address = "192.0.2.9"
   EXPECT_EQ(config.policy.window_s, 60u);
   EXPECT_EQ(config.policy.interval_s, 2u);
   EXPECT_EQ(config.limits.sessions, 4u);
-  EXPECT_EQ(config.limits.channels_per_session, 8u);
 
   ASSERT_EQ(config.peers.size(), 1u);
   EXPECT_EQ(config.peers[0].name, "east");
@@ -157,7 +155,7 @@ address = "192.0.2.9"
   EXPECT_EQ(config.exports[0].device, "usb:046d:*");
   EXPECT_EQ(config.exports[0].users.size(), 3u);
   EXPECT_TRUE(config.exports[0].deny);
-  EXPECT_EQ(format_origin(config.exports[0].origin), "f.toml:31");
+  EXPECT_EQ(format_origin(config.exports[0].origin), "f.toml:30");
 
   const VmConfig& vm = config.vms[0];
   EXPECT_EQ(vm.host, "east");
