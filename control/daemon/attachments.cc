@@ -328,7 +328,17 @@ void Attachments::end(const std::string& id, const Error& why) {
     note(record, "detached", fmt::format("{} is detached: {}", what, error.message));
     parts_.ended(record.shown);
   }
-  for (const auto& done : record.detached) done({});
+  const auto answer = [detached = record.detached] {
+    for (const auto& done : detached) done({});
+  };
+  if (record.session != nullptr && record.answered) {
+    // The device's host hears of the end by the channel, but maybe later than of the next request
+    // for the device, which it would call busy. Once this is answered, such a request waits there.
+    record.session->request({{"op", "release"}, {"channel", record.number}}, kReleaseLimit,
+                            [answer](const Result<json>&) { answer(); });
+  } else {
+    answer();
+  }
   if (records_.empty()) {
     for (const auto& done : std::exchange(all_closed_, {})) done();
   }

@@ -127,6 +127,8 @@ TEST_F(TwoHosts, SerialBytesComeBack) {
   EXPECT_EQ(std::memcmp(back->data(), text.data(), text.size()), 0);
 }
 
+// On a busy machine the device's host once heard of the end later than of the next request, and
+// called the device busy.
 TEST_F(TwoHosts, TheSameDeviceAgainAndAgain) {
   for (int turn = 1; turn <= 20; ++turn) {
     const auto attached = beta.attach(request(kDisk));
