@@ -29,10 +29,12 @@ Result<void> prepare_link_socket(int fd) {
   return {};
 }
 
-SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer)
+SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer,
+                       LinkOptions options)
     : worker_(worker),
       socket_(std::move(socket)),
       peer_(std::move(peer)),
+      options_(std::move(options)),
       batches_{std::make_unique<Batch>(), std::make_unique<Batch>()},
       filling_(batches_[0].get()),
       staging_(staging_bytes),
@@ -54,6 +56,13 @@ void SocketLink::start(LinkEvents& events) {
   events_ = &events;
   if (worker_.spins()) worker_.add_pollable(*this);
   prepare_receive();
+}
+
+uint64_t SocketLink::unanswered_ns() const { return 0; }
+
+Result<void> SocketLink::export_key(std::string_view, std::span<const std::byte>,
+                                    std::span<std::byte>) {
+  return fail(ErrorCode::usage, "the link to " + peer_ + " is not encrypted: it has no keys");
 }
 
 // --- sending ---

@@ -17,6 +17,7 @@
 #include "dataplane/file_descriptor.h"
 #include "dataplane/limits.h"
 #include "dataplane/link.h"
+#include "dataplane/tls.h"
 #include "dataplane/worker.h"
 
 namespace farport {
@@ -26,10 +27,15 @@ namespace farport {
 // SocketLink.
 Result<void> prepare_link_socket(int fd);
 
+struct LinkOptions {
+  UniqueSsl tls;          // an established connection's; empty: plain
+  bool compress = false;  // both ends take compressed frames: used where it pays
+};
+
 class SocketLink final : public Link, private Pollable {
  public:
   // `socket`: connected, prepared. `peer`: "address:port", for messages.
-  SocketLink(Worker& worker, FileDescriptor socket, std::string peer);
+  SocketLink(Worker& worker, FileDescriptor socket, std::string peer, LinkOptions options = {});
   ~SocketLink() override;
 
   void start(LinkEvents& events) override;
@@ -38,6 +44,9 @@ class SocketLink final : public Link, private Pollable {
   void flush() override;
   void close() override;
   const char* peer() const override { return peer_.c_str(); }
+  uint64_t unanswered_ns() const override;
+  Result<void> export_key(std::string_view label, std::span<const std::byte> context,
+                          std::span<std::byte> out) override;
 
  private:
   static constexpr size_t staging_bytes = 64 << 10;
@@ -92,6 +101,7 @@ class SocketLink final : public Link, private Pollable {
   Worker& worker_;
   FileDescriptor socket_;
   std::string peer_;
+  LinkOptions options_;
   LinkEvents* events_ = nullptr;
 
   std::array<std::unique_ptr<Batch>, 2> batches_;

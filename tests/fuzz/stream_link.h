@@ -39,6 +39,11 @@ class StreamLink final : public Link, private Flushable {
     loop_.flush_later(*this);
   }
   const char* peer() const override { return "fuzzer"; }
+  uint64_t unanswered_ns() const override { return 0; }
+  Result<void> export_key(std::string_view, std::span<const std::byte>,
+                          std::span<std::byte>) override {
+    return fail(ErrorCode::usage, "not encrypted");
+  }
 
   // Takes one frame of the input, as SocketLink does. Numbers and acknowledgements are mostly put
   // right, or hardly any input would get past them. False at the end.

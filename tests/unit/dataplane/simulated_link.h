@@ -29,6 +29,7 @@ class SimulatedLink final : public Link {
     return ends;
   }
 
+  uint64_t unanswered = 0;  // what unanswered_ns() says
   size_t frames_max = 64;  // taken and not arrived: ready() until then
 
   void start(LinkEvents& events) override { events_ = &events; }
@@ -47,6 +48,11 @@ class SimulatedLink final : public Link {
     loop_.flush_later(report_);
   }
   const char* peer() const override { return "simulated"; }
+  uint64_t unanswered_ns() const override { return unanswered; }
+  Result<void> export_key(std::string_view, std::span<const std::byte>,
+                          std::span<std::byte>) override {
+    return fail(ErrorCode::usage, "not encrypted");
+  }
 
   // --- the test's side ---
 
