@@ -50,12 +50,15 @@ class ForwardedEnd : public SessionEvents, public ChannelEvents {
     SessionSettings settings;
     settings.host_name = connecting ? "consumer" : "device";
     settings.connecting = connecting;
-    settings.boot.fill(connecting ? 1 : 2);
-    settings.session.fill(3);
+    // No greeting: the device end has its channel before it reads the first byte.
+    Hello peer;
+    peer.host_name = connecting ? "device" : "consumer";
+    peer.frame_data_bytes_max = limits::frame_data_bytes_max;
     session_ = std::make_unique<Session>(
-        *worker_, *worker_, settings,
+        *worker_, *worker_, settings, std::move(peer),
         std::make_unique<SocketLink>(*worker_, std::move(socket), "peer"), *this);
     session_->start();
+    opened(*session_);
     Timer limit(*worker_, [](void* self) { static_cast<Worker*>(self)->stop(); }, worker_);
     limit.arm_after(kLimitNs + static_cast<uint64_t>((load.warm_up_s + load.seconds) * 1e9));
     worker_->run();
@@ -80,7 +83,10 @@ class ForwardedEnd : public SessionEvents, public ChannelEvents {
   }
 
  private:
-  void session_opened(Session& session, const PeerHello&) override { opened(session); }
+  // Nobody reconnects here: a lost connection is the end.
+  void session_paused(Session&, const ResumePoint&, const Error& why) override {
+    worker_->post([this, why] { session_->close(why); });
+  }
   void session_message(Session&, wire::MessageKind, uint32_t, std::string) override {}
   void session_closed(Session&, Error why) override {
     over_ = true;

@@ -81,6 +81,8 @@ class Channel : protected Flushable {
 
   // Takes the device from the consumer; channel_closed() follows. The peer is told.
   virtual void close(Error why) = 0;
+  // Of a refuse, goodbye or close frame; the text as it came.
+  static Error peer_reason(std::span<const std::byte> body, std::span<const std::byte> data);
 
  protected:
   friend class Session;
@@ -114,7 +116,6 @@ class Channel : protected Flushable {
   void drop_holds();
   static uint32_t cost(const Transfer& transfer);
   bool close_frame(OutgoingFrame& frame);
-  static Error peer_reason(std::span<const std::byte> body, std::span<const std::byte> data);
   // Queues a transfer's stream, in the class that its endpoint's order allows.
   void queue(Transfer& transfer);
   // Takes it out again; false when it has left already.

@@ -1,10 +1,10 @@
 // The seam to whatever moves a session's frames: SocketLink (TCP over io_uring), later PacketLink
 // (DPDK) and LocalLink. The fake is tests/unit/dataplane/simulated_link.h.
 //
-// Thread rule: one worker. A link is born connected. It reports link_lost() at most once; close()
-// is always called, also after that; then it reports link_closed() exactly once, from the loop:
-// from then on it touches no memory that it was given, and may be destroyed (not from inside the
-// call).
+// Thread rule: one worker. A link is born connected. It reports link_lost() or link_broken() at
+// most once; close() is always called, also after that; then it reports link_closed() exactly once,
+// from the loop: from then on it touches no memory that it was given, and may be destroyed (not
+// from inside the call).
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,10 @@ class LinkEvents {
                                std::span<std::byte> data) = 0;
   // ready() holds again.
   virtual void link_ready() = 0;
-  // The peer is gone, or sends what is no frame.
+  // The connection is gone; the session may go on over another one.
   virtual void link_lost(Error why) = 0;
+  // Instead of link_lost(): the peer sends what is no frame, so no other connection would help.
+  virtual void link_broken(Error why) = 0;
   virtual void link_closed() = 0;
 
  protected:

@@ -1,24 +1,45 @@
 // The life of a session: greeting, open, closing, closed.
 #include "dataplane/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cassert>
 #include <utility>
 
 namespace farport {
 
-Session::Session(Worker& worker, Loop& loop, SessionSettings settings, std::unique_ptr<Link> link,
-                 SessionEvents& events)
+Result<void> check_resume(const ResumePoint& point, uint64_t received) {
+  if (received > point.sent) {
+    return fail(ErrorCode::denied,
+                fmt::format("it claims frame {} of {}: it cannot be the session that it says it is",
+                            received, point.sent));
+  }
+  if (received < point.acknowledged) {
+    return fail(ErrorCode::denied,
+                fmt::format("it goes back to frame {} and had acknowledged {}: it cannot be the "
+                            "session that it says it is",
+                            received, point.acknowledged));
+  }
+  return {};
+}
+
+Session::Session(Worker& worker, Loop& loop, SessionSettings settings, Hello peer,
+                 std::unique_ptr<Link> link, SessionEvents& events)
     : worker_(worker),
       loop_(loop),
       settings_(std::move(settings)),
       link_(std::move(link)),
       events_(events),
+      peer_(std::move(peer)),
       probe_timer_(
           loop, [](void* self) { static_cast<Session*>(self)->probe(); }, this),
+      resume_timer_(
+          loop, [](void* self) { static_cast<Session*>(self)->resume_timed_out(); }, this),
       acknowledge_timer_(
           loop, [](void* self) { static_cast<Session*>(self)->acknowledge(); }, this),
       sent_(limits::frames_in_flight_max),
+      peer_data_bytes_max_(std::min(peer_.frame_data_bytes_max, limits::frame_data_bytes_max)),
       sink_(limits::frame_data_bytes_max) {}
 
 Session::~Session() {
@@ -28,56 +49,86 @@ Session::~Session() {
 
 void Session::start() {
   assert(state_ == State::idle);
-  state_ = State::greeting;
-  link_->start(*this);
-  probe_timer_.arm_after(settings_.greeting_timeout_ns);
-  // The connecting side speaks first; the other answers once it knows to whom.
-  if (settings_.connecting) {
-    send_hello();
-    loop_.flush_later(*this);
-  }
-}
-
-void Session::peer_greeted(PeerHello peer, uint32_t data_bytes_max) {
-  peer_ = std::move(peer);
-  peer_data_bytes_max_ = std::min(data_bytes_max, limits::frame_data_bytes_max);
-  if (!settings_.connecting) send_hello();
   state_ = State::open;
+  heard_ns_ = loop_.now_ns();
+  link_->start(*this);
   probe_timer_.arm_after(settings_.probe_interval_ns);
-  events_.session_opened(*this, peer_);
-  loop_.flush_later(*this);
 }
 
 void Session::close(Error why) { end(std::move(why), true); }
 
 void Session::end(Error why, bool tell_peer) {
   if (state_ == State::closing || state_ == State::closed) return;
-  if (tell_peer && state_ != State::idle) {
-    send_reason(state_ == State::greeting && !settings_.connecting ? wire::FrameType::refuse
-                                                                   : wire::FrameType::goodbye,
-                why);
+  if (tell_peer && state_ == State::open) {
+    send_reason(wire::FrameType::goodbye, why);
     link_->flush();
   }
-  state_ = State::closing;
+  const State before = std::exchange(state_, State::closing);
+  why_ = std::move(why);
+  probe_timer_.disarm();
+  resume_timer_.disarm();
+  acknowledge_timer_.disarm();
+  if (before == State::paused) {
+    let_go();
+  } else if (link_ != nullptr) {
+    link_->close();
+  }
+}
+
+// --- pausing and resuming ---
+
+void Session::pause(Error why) {
+  if (state_ != State::open) return;
+  state_ = State::pausing;
   why_ = std::move(why);
   probe_timer_.disarm();
   acknowledge_timer_.disarm();
+  resume_timer_.arm_after(settings_.resume_timeout_ns);
   link_->close();
 }
 
-void Session::link_lost(Error why) {
-  if (state_ == State::greeting) {
-    why.message = std::string(link_->peer()) +
-                  " ended the connection before it said hello: " + why.message +
-                  ". Is it a Farport daemon?";
-  }
-  end(std::move(why), false);
+// From here on no memory of ours is referred to by the link.
+void Session::link_closed() {
+  assert(state_ == State::pausing || state_ == State::closing);
+  if (state_ == State::closing) return let_go();
+  state_ = State::paused;
+  dead_link_ = std::move(link_);  // not destroyed from inside its own call
+  loop_.flush_later(*this);
+  for (const auto& channel : channels_) channel->unplace();  // what was cut off comes again
+  events_.session_paused(*this, resume_point(), why_);
 }
 
-// From here on no memory of ours is referred to: channels let go of theirs, and end.
-void Session::link_closed() {
-  assert(state_ == State::closing);
-  link_closed_ = true;
+void Session::resume(std::unique_ptr<Link> link, uint64_t peer_received) {
+  assert(state_ == State::paused && check_resume(resume_point(), peer_received));
+  link_ = std::move(link);
+  state_ = State::open;
+  ++counters_.resumes;
+  resume_timer_.disarm();
+  static_cast<void>(take_acknowledgement(peer_received));
+  repeat_ = acknowledged_ + 1;
+  received_told_ = received_;  // in the hello
+  ping_due_ = pong_due_ = false;
+  ping_open_ = false;
+  heard_ns_ = loop_.now_ns();
+  link_->start(*this);
+  probe_timer_.arm_after(settings_.watch_interval_ns);
+  for (const auto& channel : channels_) wants_to_send(*channel);
+  loop_.flush_later(*this);
+}
+
+void Session::resume_timed_out() {
+  timed_out_ = true;
+  end({ErrorCode::timed_out,
+       fmt::format("it was not back within {} s: {}", settings_.resume_timeout_ns / 1'000'000'000,
+                   why_.message)},
+      false);
+}
+
+// --- ending ---
+
+// Channels let go of their memory, and end.
+void Session::let_go() {
+  let_go_ = true;
   for (size_t index = 0; index < channels_.size(); ++index) {
     if (channels_[index]) channels_[index]->session_lost();
   }
@@ -85,36 +136,37 @@ void Session::link_closed() {
 }
 
 void Session::finish_if_done() {
-  if (!link_closed_ || state_ != State::closing || !channels_.empty()) return;
+  if (!let_go_ || state_ != State::closing || !channels_.empty()) return;
   state_ = State::closed;
   events_.session_closed(*this, why_);  // may destroy this
 }
 
-// Nothing heard for an interval: ask. Nothing heard for the timeout: lost.
+// While frames move, the link is looked at often: a dead network is noticed within a second. At
+// rest a ping makes sure that there is something to be answered.
 void Session::probe() {
-  if (state_ == State::greeting) {
-    end({ErrorCode::timed_out, std::string(link_->peer()) +
-                                   " accepted the connection and said nothing. Is it a Farport "
-                                   "daemon?"},
-        true);
-    return;
+  if (state_ != State::open) return;
+  const uint64_t now = loop_.now_ns();
+  if (const uint64_t dead = link_->unanswered_ns(); dead >= settings_.unanswered_max_ns) {
+    return pause(
+        {ErrorCode::timed_out, fmt::format("the network to {} ({}) has been dead for {} ms",
+                                           peer_.host_name, link_->peer(), dead / 1'000'000)});
   }
   if (counters_.frames_received != heard_frames_) {
     heard_frames_ = counters_.frames_received;
-    silent_ns_ = 0;
-  } else {
-    silent_ns_ += settings_.probe_interval_ns;
-    if (silent_ns_ >= settings_.probe_timeout_ns) {
-      end({ErrorCode::timed_out,
-           "nothing heard from " + peer_.host_name + " (" + link_->peer() + ") for " +
-               std::to_string(settings_.probe_timeout_ns / 1'000'000) + " ms"},
-          false);
-      return;
-    }
-    ping_due_ = true;
+    heard_ns_ = now;
+    ping_open_ = false;
+  } else if (now - heard_ns_ >= settings_.silent_max_ns) {
+    return pause(
+        {ErrorCode::timed_out, fmt::format("nothing heard from {} ({}) for {} ms", peer_.host_name,
+                                           link_->peer(), (now - heard_ns_) / 1'000'000)});
+  } else if (!ping_open_) {
+    ping_due_ = ping_open_ = true;
     loop_.flush_later(*this);
   }
-  probe_timer_.arm_after(settings_.probe_interval_ns);
+  const uint64_t sent = next_number_ - 1;
+  const bool busy = ping_open_ || sent != watched_sent_ || acknowledged_ != sent;
+  watched_sent_ = sent;
+  probe_timer_.arm_after(busy ? settings_.watch_interval_ns : settings_.probe_interval_ns);
 }
 
 SessionCounters Session::counters() const {
@@ -130,7 +182,7 @@ void Session::send_message(wire::MessageKind kind, uint32_t id, std::string text
 }
 
 DriverChannel* Session::add_driver_channel(uint32_t number, ChannelEvents& events) {
-  if (state_ != State::open || !ours(number) || channel(number) != nullptr ||
+  if (!open() || !ours(number) || channel(number) != nullptr ||
       channels_.size() >= limits::channels_per_session_max) {
     return nullptr;
   }
@@ -143,7 +195,7 @@ DriverChannel* Session::add_driver_channel(uint32_t number, ChannelEvents& event
 DeviceChannel* Session::add_device_channel(uint32_t number, std::unique_ptr<Device> device,
                                            uint64_t nominal_bytes_s, uint64_t credit_bytes,
                                            ChannelEvents& events) {
-  if (state_ != State::open || number == 0 || ours(number) || channel(number) != nullptr ||
+  if (!open() || number == 0 || ours(number) || channel(number) != nullptr ||
       channels_.size() >= limits::channels_per_session_max) {
     return nullptr;
   }

@@ -3,7 +3,9 @@
 // session_receive.cc: what comes in, each thing checked.
 //
 // Retention: each numbered frame keeps its head in a ring, and refers to its transfer's memory,
-// until the peer has acknowledged its number. That one retention is what resuming replays.
+// until the peer has acknowledged its number. A session that has lost its connection is paused:
+// channels and consumers stay, what they submit waits. Over the next connection both sides say
+// which number they took last, and each repeats what the other has not.
 //
 // Two priorities: control, cancel, interrupt, serial, and small transfers that no larger one of the
 // same endpoint is ahead of, overtake bulk. Bulk of several channels alternates frame by frame.
@@ -20,6 +22,7 @@
 
 #include "dataplane/channel.h"
 #include "dataplane/error.h"
+#include "dataplane/greeting.h"
 #include "dataplane/limits.h"
 #include "dataplane/link.h"
 #include "dataplane/loop.h"
@@ -27,29 +30,32 @@
 
 namespace farport {
 
-using Identity = std::array<uint8_t, 16>;
-
 struct SessionSettings {
   std::string host_name;  // ours
-  Identity boot{};        // random, one per start of the daemon
-  Identity session{};     // random; chosen by the connecting side, ignored on the other
   bool connecting = false;
-  uint64_t greeting_timeout_ns = 5'000'000'000;  // for the peer's hello
-  uint64_t probe_interval_ns = 1'000'000'000;    // ping when nothing came for so long
-  uint64_t probe_timeout_ns = 10'000'000'000;    // lost when nothing came for so long
+  uint64_t probe_interval_ns = 1'000'000'000;  // ping when nothing came for so long
+  uint64_t watch_interval_ns = 200'000'000;    // of the link, while anything moves
+  uint64_t unanswered_max_ns = 800'000'000;    // the network is lost when it was dead for so long
+  uint64_t silent_max_ns = 10'000'000'000;     // the peer is, when it has said nothing for so long
+  uint64_t resume_timeout_ns = 30'000'000'000;
 };
 
-struct PeerHello {
-  std::string host_name;
-  Identity boot{};
-  Identity session{};
-  uint16_t version_minor = 0;
+// Where a session without a connection stands: what the peer is told, and what it may claim.
+struct ResumePoint {
+  uint64_t received = 0;      // the last frame taken
+  uint64_t acknowledged = 0;  // the last frame of ours that the peer is known to have
+  uint64_t sent = 0;          // the last frame of ours
 };
+
+// Whether a peer that says it has `received` can go on from there.
+Result<void> check_resume(const ResumePoint& point, uint64_t received);
 
 struct SessionCounters {
   uint64_t frames_sent = 0, frames_received = 0;
   uint64_t bytes_sent = 0, bytes_received = 0;  // of frames, heads included
   uint64_t frames_unacknowledged = 0;
+  uint64_t frames_repeated = 0;  // sent again after a lost connection
+  uint64_t resumes = 0;
 };
 
 class Session;
@@ -57,11 +63,12 @@ class Session;
 // What a session reports to control's side of the worker.
 class SessionEvents {
  public:
-  // The peer's hello has come and fits; channels and messages may be used.
-  virtual void session_opened(Session& session, const PeerHello& peer) = 0;
   // A complete control message: valid UTF-8 is not promised, JSON neither.
   virtual void session_message(Session& session, wire::MessageKind kind, uint32_t id,
                                std::string text) = 0;
+  // The connection is gone and `why`; nothing of it is referred to any more. Consumers see a pause.
+  // resume() goes on; after resume_timeout the session ends.
+  virtual void session_paused(Session& session, const ResumePoint& point, const Error& why) = 0;
   // The session is over, all its channels are closed, it may be destroyed (not from inside).
   virtual void session_closed(Session& session, Error why) = 0;
 
@@ -71,17 +78,27 @@ class SessionEvents {
 
 class Session final : public LinkEvents, private Flushable {
  public:
-  Session(Worker& worker, Loop& loop, SessionSettings settings, std::unique_ptr<Link> link,
-          SessionEvents& events);
+  // `peer`: its hello, come over `link` (greeting.h); ours has been sent.
+  Session(Worker& worker, Loop& loop, SessionSettings settings, Hello peer,
+          std::unique_ptr<Link> link, SessionEvents& events);
   ~Session();  // only before start() or after session_closed()
 
   void start();
   // Ends the session in order: the peer is told `why`, channels close, session_closed() follows.
   void close(Error why);
+  // Lets go of the connection, to go on over another one: session_paused() follows, or has come.
+  void pause(Error why);
+  // Where it stands, now. Of a session that moves, only `sent` is of use.
+  ResumePoint resume_point() const { return {received_, acknowledged_, next_number_ - 1}; }
+  // After session_paused(): goes on over `link`. `peer_received`: as its hello said, checked.
+  void resume(std::unique_ptr<Link> link, uint64_t peer_received);
 
-  bool open() const { return state_ == State::open; }
-  const PeerHello& peer() const { return peer_; }
-  const char* peer_address() const { return link_->peer(); }
+  // Whether channels and messages may be used; also while it is paused.
+  bool open() const { return state_ == State::open || paused(); }
+  bool paused() const { return state_ == State::pausing || state_ == State::paused; }
+  // It ended because nobody resumed it in time.
+  bool timed_out() const { return timed_out_; }
+  const Hello& peer() const { return peer_; }
   SessionCounters counters() const;
 
   // --- control messages ---
@@ -121,11 +138,13 @@ class Session final : public LinkEvents, private Flushable {
   Result<void> deliver(const wire::FrameHeader& header, std::span<const std::byte> body,
                        std::span<std::byte> data) override;
   void link_ready() override { loop_.flush_later(*this); }
-  void link_lost(Error why) override;
+  void link_lost(Error why) override { pause(std::move(why)); }
+  void link_broken(Error why) override { end(std::move(why), true); }
   void link_closed() override;
 
  private:
-  enum class State : uint8_t { idle, greeting, open, closing, closed };
+  // pausing: the link is being closed. closing: the same, for good.
+  enum class State : uint8_t { idle, open, pausing, paused, closing, closed };
 
   // A numbered frame, from its sending to its acknowledgement.
   struct SentFrame {
@@ -145,16 +164,17 @@ class Session final : public LinkEvents, private Flushable {
 
   // session.cc
   void end(Error why, bool tell_peer);
+  void let_go();
   void finish_if_done();
   void probe();
-  void peer_greeted(PeerHello peer, uint32_t data_bytes_max);
+  void resume_timed_out();
 
   // session_send.cc
   void flush() override;
   bool send_next();
   bool send_message_part();
   bool send_unknown_closed();
-  void send_hello();
+  void repeat_frames();
   void send_reason(wire::FrameType type, const Error& why);
   void send_unnumbered(wire::FrameType type, std::span<const std::byte> body,
                        std::span<const std::byte> data);
@@ -169,11 +189,9 @@ class Session final : public LinkEvents, private Flushable {
                                              std::span<const std::byte> body);
   Result<void> deliver_checked(const wire::FrameHeader& header, std::span<const std::byte> body,
                                std::span<std::byte> data);
-  Result<void> take_hello(std::span<const std::byte> body, std::span<std::byte> data);
   Result<void> take_acknowledgement(uint64_t number);
   Result<void> take_message(std::span<const std::byte> body, std::span<std::byte> data);
-  Result<void> take_reason(wire::FrameType type, std::span<const std::byte> body,
-                           std::span<std::byte> data);
+  Result<void> take_goodbye(std::span<const std::byte> body, std::span<std::byte> data);
   Result<void> take_channel_frame(const wire::FrameHeader& header, std::span<const std::byte> body,
                                   std::span<std::byte> data);
 
@@ -183,11 +201,16 @@ class Session final : public LinkEvents, private Flushable {
   std::unique_ptr<Link> link_;
   SessionEvents& events_;
   State state_ = State::idle;
-  PeerHello peer_;
-  Error why_;
-  bool link_closed_ = false;
-  Timer probe_timer_;          // while greeting: for the peer's hello
-  uint64_t silent_ns_ = 0;     // for so long nothing has come
+  Hello peer_;
+  Error why_;  // of the end, or of the pause
+  bool timed_out_ = false;
+  bool let_go_ = false;              // channels have been told that it is over
+  std::unique_ptr<Link> dead_link_;  // until the end of the iteration
+  Timer probe_timer_;
+  bool ping_open_ = false;     // sent, and nothing heard since
+  uint64_t watched_sent_ = 0;  // last number sent when the probe timer last fired
+  Timer resume_timer_;
+  uint64_t heard_ns_ = 0;      // when the probe timer last saw that something had come
   uint64_t heard_frames_ = 0;  // frames received when the probe timer last fired
   Timer acknowledge_timer_;
 
@@ -195,6 +218,7 @@ class Session final : public LinkEvents, private Flushable {
   std::vector<SentFrame> sent_;  // ring: number % frames_in_flight_max
   uint64_t next_number_ = 1;
   uint64_t acknowledged_ = 0;  // by the peer
+  uint64_t repeat_ = 1;        // the next frame to send on this connection: next_number_, mostly
   uint32_t peer_data_bytes_max_ = 0;
   std::deque<OutgoingMessage> messages_;
   ChannelQueue urgent_{0};

@@ -1,4 +1,6 @@
 // What a session receives, each thing checked before it is believed.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string>
 
@@ -10,14 +12,6 @@ namespace {
 
 std::unexpected<Error> broken(std::string what) {
   return fail("the peer broke the protocol: " + std::move(what));
-}
-
-// Text of a peer, safe to print: no control characters, whatever its bytes are.
-std::string printable(std::span<const std::byte> data, size_t bytes_max) {
-  std::string text(reinterpret_cast<const char*>(data.data()), std::min(data.size(), bytes_max));
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '?');
-  return text;
 }
 
 }  // namespace
@@ -42,15 +36,9 @@ Result<void> Session::deliver(const wire::FrameHeader& header, std::span<const s
 Result<std::span<std::byte>> Session::place_checked(const wire::FrameHeader& header,
                                                     std::span<const std::byte> body) {
   const auto type = static_cast<wire::FrameType>(header.type);
-  if (state_ == State::greeting && type != wire::FrameType::hello &&
-      type != wire::FrameType::refuse && type != wire::FrameType::goodbye) {
-    return broken("it did not begin with a hello");
-  }
-  if (state_ == State::open &&
-      (type == wire::FrameType::hello || type == wire::FrameType::refuse)) {
+  if (type == wire::FrameType::hello || type == wire::FrameType::refuse) {
     return broken("a second hello");
   }
-  if (type == wire::FrameType::hello) return sink(header.data_bytes());
   if (auto taken = take_acknowledgement(header.acknowledged); !taken) {
     return std::unexpected(taken.error());
   }
@@ -69,14 +57,11 @@ Result<void> Session::deliver_checked(const wire::FrameHeader& header,
                                       std::span<const std::byte> body, std::span<std::byte> data) {
   ++counters_.frames_received;
   counters_.bytes_received += sizeof header + header.bytes;
-  if (state_ != State::greeting && state_ != State::open) return {};
+  if (state_ != State::open) return {};
   loop_.flush_later(*this);
-  switch (const auto type = static_cast<wire::FrameType>(header.type)) {
-    case wire::FrameType::hello:
-      return take_hello(body, data);
-    case wire::FrameType::refuse:
+  switch (static_cast<wire::FrameType>(header.type)) {
     case wire::FrameType::goodbye:
-      return take_reason(type, body, data);
+      return take_goodbye(body, data);
     case wire::FrameType::acknowledge:
     case wire::FrameType::pong:
       return {};
@@ -93,27 +78,6 @@ Result<void> Session::deliver_checked(const wire::FrameHeader& header,
     return take_message(body, data);
   }
   return take_channel_frame(header, body, data);
-}
-
-Result<void> Session::take_hello(std::span<const std::byte> body, std::span<std::byte> data) {
-  const auto hello = wire::decode<wire::HelloBody>(body);
-  if (hello.magic != wire::magic) {
-    return broken("it is not a Farport daemon (no FARP in its hello)");
-  }
-  if (hello.version_major != wire::version_major) {
-    return fail("protocol version " + std::to_string(hello.version_major) + "." +
-                std::to_string(hello.version_minor) + " meets version " +
-                std::to_string(wire::version_major) + "." + std::to_string(wire::version_minor) +
-                ": install the same release of farport on both hosts");
-  }
-  if (data.size() > wire::name_bytes_max) return broken("a host name of over 255 bytes");
-  if (hello.frame_data_bytes_max < 4096) return broken("it takes frames of less than 4 KiB");
-  peer_greeted({.host_name = printable(data, wire::name_bytes_max),
-                .boot = hello.boot,
-                .session = hello.session,
-                .version_minor = hello.version_minor},
-               hello.frame_data_bytes_max);
-  return {};
 }
 
 // Frees what the peer has; a number that was never sent ends the session.
@@ -155,14 +119,10 @@ Result<void> Session::take_message(std::span<const std::byte> body, std::span<st
   return {};
 }
 
-Result<void> Session::take_reason(wire::FrameType type, std::span<const std::byte> body,
-                                  std::span<std::byte> data) {
+Result<void> Session::take_goodbye(std::span<const std::byte> body, std::span<std::byte> data) {
   Error why = Channel::peer_reason(body, data);
-  why.message = printable(data, wire::reason_bytes_max);
-  const std::string who = peer_.host_name.empty() ? std::string(link_->peer()) : peer_.host_name;
-  why.message =
-      who + (type == wire::FrameType::refuse ? " refused the session: " : " ended the session: ") +
-      why.message;
+  why.message = fmt::format("{} ended the session: {}", peer_.host_name,
+                            printable(data, wire::reason_bytes_max));
   end(std::move(why), false);
   return {};
 }

@@ -15,7 +15,7 @@ constexpr uint64_t kAcknowledgeFrames = 256;
 }  // namespace
 
 void Session::wants_to_send(Channel& channel) {
-  if (state_ != State::open) return;
+  if (!open()) return;
   if (channel.has_frames(true)) urgent_.push(channel);
   if (channel.has_frames(false)) bulk_.push(channel);
   loop_.flush_later(*this);
@@ -24,8 +24,9 @@ void Session::wants_to_send(Channel& channel) {
 // At the end of an iteration of the loop.
 void Session::flush() {
   removed_.clear();
+  dead_link_.reset();
   if (state_ == State::open) {
-    if (pong_due_) {
+    if (pong_due_ && link_->ready()) {
       pong_due_ = false;
       const wire::PingBody body{.token = pong_token_};
       send_unnumbered(wire::FrameType::pong, std::as_bytes(std::span(&body, 1)), {});
@@ -35,6 +36,7 @@ void Session::flush() {
       const wire::PingBody body{.token = next_number_};
       send_unnumbered(wire::FrameType::ping, std::as_bytes(std::span(&body, 1)), {});
     }
+    if (repeat_ != next_number_) repeat_frames();
     while (link_->ready() && window_open() && send_next()) {
     }
     if (received_ - received_told_ >= kAcknowledgeFrames) acknowledge();
@@ -42,11 +44,20 @@ void Session::flush() {
       acknowledge_timer_.arm_after(kAcknowledgeAfterNs);
     }
   }
-  if (state_ == State::greeting || state_ == State::open) link_->flush();
+  if (state_ == State::open) link_->flush();
   finish_if_done();
 }
 
+// What the peer did not get over the last connection, in the same order, before anything new.
+void Session::repeat_frames() {
+  while (repeat_ != next_number_ && link_->ready()) {
+    transmit(sent_[repeat_++ % limits::frames_in_flight_max]);
+    ++counters_.frames_repeated;
+  }
+}
+
 bool Session::send_next() {
+  if (repeat_ != next_number_) return false;
   return send_message_part() || send_unknown_closed() || send_of(urgent_, true) ||
          send_of(bulk_, false);
 }
@@ -123,6 +134,7 @@ void Session::send_numbered(const OutgoingFrame& frame, Channel* channel, uint32
   kept.data = copied ? std::span<const std::byte>() : frame.data;
   kept.channel = channel;
   kept.transfer = frame.transfer;
+  repeat_ = next_number_;
   transmit(kept);
 }
 
@@ -155,22 +167,6 @@ void Session::send_unnumbered(wire::FrameType type, std::span<const std::byte> b
   ++counters_.frames_sent;
   counters_.bytes_sent += sizeof(wire::FrameHeader) + bytes;
   link_->send(std::span(head).first(sizeof(wire::FrameHeader) + bytes), {});
-}
-
-void Session::send_hello() {
-  const wire::HelloBody body{.magic = wire::magic,
-                             .version_major = wire::version_major,
-                             .version_minor = wire::version_minor,
-                             .boot = settings_.boot,
-                             .session = settings_.connecting ? settings_.session : peer_.session,
-                             .frame_data_bytes_max = limits::frame_data_bytes_max,
-                             .frames_in_flight_max = limits::frames_in_flight_max,
-                             .features = 0,
-                             .reserved = 0};
-  const std::string_view name =
-      std::string_view(settings_.host_name).substr(0, OutgoingFrame::inline_bytes_max);
-  send_unnumbered(wire::FrameType::hello, std::as_bytes(std::span(&body, 1)),
-                  std::as_bytes(std::span(name)));
 }
 
 void Session::send_reason(wire::FrameType type, const Error& why) {

@@ -29,8 +29,7 @@ Result<void> prepare_link_socket(int fd) {
   return {};
 }
 
-SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer,
-                       LinkOptions options)
+SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer, LinkOptions options)
     : worker_(worker),
       socket_(std::move(socket)),
       peer_(std::move(peer)),
@@ -252,7 +251,8 @@ bool SocketLink::parse() {
       if (there < sizeof header_) return true;
       std::memcpy(&header_, staging_.data() + staging_begin_, sizeof header_);
       if (const char* fault = wire::header_fault(header_, limits::frame_data_bytes_max)) {
-        lose({ErrorCode::failed, peer_ + " sent " + fault});
+        lost_ = true;
+        events_->link_broken({ErrorCode::failed, peer_ + " sent " + fault});
         return false;
       }
       if (there < sizeof header_ + header_.body_bytes) return true;

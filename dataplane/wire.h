@@ -41,7 +41,7 @@ static_assert(std::endian::native == std::endian::little,
 inline constexpr uint32_t magic = 0x50524146;  // "FARP"
 // Major: both sides must be the same. Minor: the lower one's meaning holds.
 inline constexpr uint16_t version_major = 1;
-inline constexpr uint16_t version_minor = 0;
+inline constexpr uint16_t version_minor = 1;
 
 enum class FrameType : uint8_t {
   hello = 1,        // the first frame either way on a connection
@@ -77,6 +77,13 @@ static_assert(offsetof(FrameHeader, body_bytes) == 5 && offsetof(FrameHeader, fl
 static_assert(offsetof(FrameHeader, number) == 8 && offsetof(FrameHeader, acknowledged) == 16);
 static_assert(offsetof(FrameHeader, channel) == 24 && offsetof(FrameHeader, transfer) == 28);
 
+// What a connection is for.
+enum class Purpose : uint32_t {
+  begin = 0,   // a new session
+  resume = 1,  // a session that has lost its connection, or moves to this one
+  probe = 2,   // only to see whether this path works: answered, then closed
+};
+
 // data: the sender's host name, UTF-8, at most 255 bytes. header.acknowledged: the last number
 // taken of the session that is to be resumed, 0 for a new one.
 struct HelloBody {
@@ -88,15 +95,23 @@ struct HelloBody {
       session;  // of the session to resume or begin, chosen by the connecting side
   uint32_t frame_data_bytes_max;  // what the sender takes in one frame
   uint32_t frames_in_flight_max;  // what the sender keeps unacknowledged
-  uint32_t features;              // 0
+  uint32_t features;              // of Features, those that the sender understands
+  uint32_t connection;            // counts the connections of this session, from 1 (since 1.1)
+  uint32_t purpose;               // Purpose (since 1.1)
   uint32_t reserved;
 };
-static_assert(sizeof(HelloBody) == 56);
+static_assert(sizeof(HelloBody) == 64);
 static_assert(offsetof(HelloBody, version_major) == 4 && offsetof(HelloBody, version_minor) == 6);
 static_assert(offsetof(HelloBody, boot) == 8 && offsetof(HelloBody, session) == 24);
 static_assert(offsetof(HelloBody, frame_data_bytes_max) == 40);
 static_assert(offsetof(HelloBody, frames_in_flight_max) == 44);
-static_assert(offsetof(HelloBody, features) == 48 && offsetof(HelloBody, reserved) == 52);
+static_assert(offsetof(HelloBody, features) == 48 && offsetof(HelloBody, connection) == 52);
+static_assert(offsetof(HelloBody, purpose) == 56 && offsetof(HelloBody, reserved) == 60);
+inline constexpr uint32_t hello_body_bytes_min = 56;  // of version 1.0
+
+namespace features {
+inline constexpr uint32_t lz4 = 1;  // frames with compressed data
+}
 
 // refuse, goodbye, close. data: the reason for people, UTF-8, at most 1024 bytes.
 struct ReasonBody {
@@ -181,7 +196,7 @@ inline constexpr uint32_t reason_bytes_max = 1024;
 constexpr int body_bytes_min(uint8_t type) {
   switch (static_cast<FrameType>(type)) {
     case FrameType::hello:
-      return sizeof(HelloBody);
+      return hello_body_bytes_min;
     case FrameType::refuse:
     case FrameType::goodbye:
     case FrameType::close:

@@ -12,7 +12,7 @@ using namespace farport;
 
 namespace {
 struct Events final : SessionEvents, ChannelEvents {
-  void session_opened(Session&, const PeerHello&) override {}
+  void session_paused(Session&, const ResumePoint&, const Error&) override {}
   void session_message(Session&, wire::MessageKind, uint32_t, std::string) override {}
   void session_closed(Session&, Error) override { closed = true; }
   void channel_closed(Channel&, Error) override {}
@@ -30,15 +30,6 @@ std::string frame(wire::FrameType type, uint32_t channel, const Body& body, size
   header.transfer = transfer;
   return std::string(1, '\1') + fuzz::bytes_of(std::span(&header, 1)) +
          fuzz::bytes_of(std::span(&body, 1)) + std::string(data_bytes, 'd');
-}
-
-std::string hello() {
-  wire::HelloBody body{};
-  body.magic = wire::magic;
-  body.version_major = wire::version_major;
-  body.frame_data_bytes_max = 65536;
-  body.frames_in_flight_max = 64;
-  return frame(wire::FrameType::hello, 0, body, 4);
 }
 
 // A channel of each kind, one transfer of each direction in flight at the driver end.
@@ -90,12 +81,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Events events;
   auto owned = std::make_unique<fuzz::StreamLink>(loop);
   fuzz::StreamLink& link = *owned;
+  Hello peer;
+  peer.host_name = "fuzzer";
+  peer.frame_data_bytes_max = (kind & 0x80) == 0 ? limits::frame_data_bytes_max : 4096;
   auto session = std::make_unique<Session>(**worker, loop, SessionSettings{.host_name = "here"},
-                                           std::move(owned), events);
+                                           std::move(peer), std::move(owned), events);
   session->start();
-  const std::string greeting = hello();
-  fuzz::Input greeted(reinterpret_cast<const uint8_t*>(greeting.data()), greeting.size());
-  if ((kind & 0x80) == 0 && link.take_frame(greeted)) open_channels(*session, events, kind);
+  open_channels(*session, events, kind);
   loop.flush();
   while (link.take_frame(input)) loop.flush();
   session->close({ErrorCode::failed, "over"});

@@ -24,18 +24,19 @@ struct Host final : SessionEvents, ChannelEvents {
     uint32_t id;
     std::string text;
   };
-  bool opened = false;
   bool closed = false;
-  PeerHello peer;
-  Error why;
+  int pauses = 0;
+  Error why;        // of the end
+  Error paused_by;  // of the last pause
   std::vector<Message> messages;
   std::vector<Error> channels_closed;
   SimulatedLink* link = nullptr;
   std::unique_ptr<Session> session;
 
-  void session_opened(Session&, const PeerHello& hello) override {
-    opened = true;
-    peer = hello;
+  void session_paused(Session&, const ResumePoint&, const Error& error) override {
+    ++pauses;
+    paused_by = error;
+    link = nullptr;
   }
   void session_message(Session&, wire::MessageKind kind, uint32_t id, std::string text) override {
     messages.push_back({kind, id, std::move(text)});
@@ -74,11 +75,37 @@ class SessionFixture : public testing::Test {
     SessionSettings settings;
     settings.host_name = std::move(name);
     settings.connecting = connecting;
-    settings.boot.fill(connecting ? 1 : 2);
-    settings.session.fill(connecting ? 7 : 0);
+    Hello peer;
+    peer.host_name = connecting ? "beta" : "alpha";
+    peer.boot.fill(connecting ? 2 : 1);
+    peer.session.fill(7);
+    peer.frame_data_bytes_max = limits::frame_data_bytes_max;
     host.link = link.get();
-    host.session =
-        std::make_unique<Session>(*worker_, loop_, std::move(settings), std::move(link), host);
+    host.session = std::make_unique<Session>(*worker_, loop_, std::move(settings), std::move(peer),
+                                             std::move(link), host);
+  }
+  // Cuts the connection in mid-frame, wherever it is; both sessions pause.
+  void cut() {
+    if (linked(a_)) a_.link->cut();
+    for (int i = 0; i < 4; ++i) loop_.flush();
+  }
+  bool both_paused() const {
+    return !a_.closed && !b_.closed && a_.session->paused() && b_.session->paused();
+  }
+  // What control does: the two tell each other what they took, and go on over a new connection.
+  void resume() {
+    ASSERT_TRUE(both_paused());
+    auto ends = SimulatedLink::pair(loop_);
+    ends[0]->frames_max = a_frames_max_;
+    ends[1]->frames_max = b_frames_max_;
+    a_.link = ends[0].get();
+    b_.link = ends[1].get();
+    const ResumePoint a = a_.session->resume_point();
+    const ResumePoint b = b_.session->resume_point();
+    ASSERT_TRUE(check_resume(a, b.received));
+    ASSERT_TRUE(check_resume(b, a.received));
+    b_.session->resume(std::move(ends[1]), a.received);
+    a_.session->resume(std::move(ends[0]), b.received);
   }
   void start() {
     b_.session->start();
@@ -91,14 +118,16 @@ class SessionFixture : public testing::Test {
       const bool moves = loop_.flush_waiting() || moving(a_) || moving(b_);
       idle = moves ? 0 : idle + 1;
       loop_.flush();
-      if (!a_.closed && a_.link->has_frames()) a_.link->arrive();
-      if (!b_.closed && b_.link->has_frames()) b_.link->arrive();
+      if (linked(a_) && a_.link->has_frames()) a_.link->arrive();
+      if (linked(b_) && b_.link->has_frames()) b_.link->arrive();
     }
   }
   bool moving(const Host& host) const {
     const Host& other = &host == &a_ ? b_ : a_;
-    return !host.closed && host.link->has_frames() && !other.closed && !other.link->closing();
+    return linked(host) && host.link->has_frames() && linked(other) && !other.link->closing();
   }
+  // Whether its link is still there to be asked.
+  static bool linked(const Host& host) { return !host.closed && host.link != nullptr; }
   // A channel from a FakeDevice at B to a FakeDriver at A.
   struct Ends {
     DriverChannel* channel;
@@ -119,6 +148,8 @@ class SessionFixture : public testing::Test {
   std::unique_ptr<Worker> worker_;
   Host a_;
   Host b_;
+  size_t a_frames_max_ = 64;
+  size_t b_frames_max_ = 64;
 };
 
 }  // namespace farport

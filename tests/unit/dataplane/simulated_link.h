@@ -30,7 +30,7 @@ class SimulatedLink final : public Link {
   }
 
   uint64_t unanswered = 0;  // what unanswered_ns() says
-  size_t frames_max = 64;  // taken and not arrived: ready() until then
+  size_t frames_max = 64;   // taken and not arrived: ready() until then
 
   void start(LinkEvents& events) override { events_ = &events; }
   bool ready() const override { return !closing_ && frames_.size() < frames_max; }
@@ -60,7 +60,8 @@ class SimulatedLink final : public Link {
   bool has_frames() const { return !frames_.empty() && frames_.front().flushed; }
   // One step of the oldest frame's arrival at the other end: its head first, then its data.
   void arrive() {
-    if (!has_frames() || other_ == nullptr || other_->closing_ || other_->events_ == nullptr)
+    if (!has_frames() || closing_ || other_ == nullptr || other_->closing_ ||
+        other_->events_ == nullptr)
       return;
     Frame& frame = frames_.front();
     wire::FrameHeader header;
