@@ -1,0 +1,104 @@
+// A host's Trust, in files of one folder (<state_dir>/trust):
+//
+//   host_key       this host's key, made at the first start; 0600
+//   host_key.next  the one that comes after it: `farport trust renew --prepare`
+//   known_hosts    the keys of others
+//
+// and, where the configuration names them, an authority's certificates. A pin is the narrower word:
+// a host or a key that is pinned is judged by its pins alone, the others by the authority.
+//
+// Thread rule: the control thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/trust/authority.h"
+#include "control/trust/known_hosts.h"
+#include "control/trust/openssl.h"
+#include "control/trust/trust.h"
+
+namespace farport {
+
+// Paths in PEM; empty: not used. `certificate` and `key` go together.
+struct AuthorityFiles {
+  std::string authority;    // those who certify hosts
+  std::string certificate;  // this host's, with the authorities between
+  std::string key;
+  std::string revoked;  // lists of revoked certificates
+
+  bool operator==(const AuthorityFiles&) const = default;
+};
+
+struct TrustSettings {
+  std::string host;    // this host's name
+  std::string folder;  // made when it is not there
+  AuthorityFiles files;
+  std::function<int64_t()> now_unix_s;  // for tests; empty: the system's clock
+};
+
+// For `farport trust show` and `list`, and doctor. Nothing in it is secret.
+struct TrustOverview {
+  std::string host;
+  std::string fingerprint;
+  std::string next_fingerprint;  // prepared; empty: none
+  std::string folder;
+  std::vector<PinnedKey> keys;
+  bool authority = false;                  // one is configured
+  std::string certificate;                 // the file; empty: the host key is shown as it is
+  int64_t certificate_expires_unix_s = 0;  // 0: never
+  int64_t revoked_until_unix_s = 0;        // when the first list is out of date; 0: no list
+};
+
+class HostTrust final : public Trust {
+ public:
+  static Result<std::unique_ptr<HostTrust>> open(TrustSettings settings);
+
+  // Trust
+  Result<UniqueSsl> begin(TlsRole role) override;
+  std::expected<TrustedPeer, TrustError> check(SSL& ssl, const std::string& expected) override;
+  std::expected<void, TrustError> still(const TrustedPeer& peer) override;
+  std::string fingerprint() const override { return identity_.fingerprint; }
+  void on_change(std::function<void(bool own)> changed) override { changed_ = std::move(changed); }
+
+  TrustOverview overview() const;
+  int64_t now_unix_s() const;
+
+  // Takes effect at once, on open sessions too (on_change). False: it was pinned already.
+  // `replace`: instead of all other keys of the name.
+  Result<bool> add(const PinnedKey& key, bool replace = false);
+  // All keys of the name when `fingerprint` is empty; how many. not_found: none.
+  Result<size_t> remove(const std::string& name, const std::string& fingerprint = {});
+  // The fingerprint of the key that comes next; made when there is none.
+  Result<std::string> prepare();
+  // Takes the prepared key. not_found: there is none.
+  Result<std::string> renew();
+  // Reads everything again. When anything is wrong, nothing is changed.
+  Result<void> reload(const AuthorityFiles& files);
+
+ private:
+  explicit HostTrust(TrustSettings settings) : settings_(std::move(settings)) {}
+
+  Result<HostIdentity> read_identity(const AuthorityFiles& files) const;
+  Result<void> change(const std::function<Result<bool>(KnownHosts&)>& edit);
+  void notify(bool own) const;
+  std::string path(std::string_view file) const;
+
+  std::expected<TrustedPeer, TrustError> judge(std::shared_ptr<const PresentedChain> presented,
+                                               const std::string& expected) const;
+  std::expected<TrustedPeer, TrustError> judge_by_authority(TrustedPeer peer,
+                                                            const std::string& expected) const;
+
+  TrustSettings settings_;
+  HostIdentity identity_;
+  UniqueSslContext context_;
+  KnownHosts known_;
+  std::optional<Authority> authority_;
+  std::function<void(bool own)> changed_;
+};
+
+}  // namespace farport
