@@ -34,7 +34,6 @@ std::string format_origin(const Origin& origin);
 struct HostConfig {
   std::string name;  // empty in the file: the host's name is filled in by load_config()
   std::vector<HostPort> listen = {{"127.0.0.1", session_port}};
-  bool insecure = false;
   std::string socket = "/run/farport/farport.sock";
   std::string socket_group;
   uint32_t socket_mode = 0660;
@@ -115,8 +114,14 @@ struct LimitsConfig {
   uint32_t sessions = limits::sessions_per_host_max;
 };
 
+struct SessionConfig {
+  uint32_t resume_timeout_s = 30;
+  uint32_t path_return_s = 10;
+};
+
 struct Config {
   HostConfig host;
+  SessionConfig session;
   PolicyConfig policy;
   LimitsConfig limits;
   std::vector<PeerConfig> peers;

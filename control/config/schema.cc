@@ -118,10 +118,8 @@ Section host_section() {
       {restart(key<T>("name", FIELD(T, name), String{},
                       "Name among the hosts. Empty: the system's host name.")),
        restart(key<T>("listen", FIELD(T, listen), Addresses{},
-                      "Where other hosts connect to. Beyond loopback only with insecure = true.")),
-       restart(key<T>("insecure", FIELD(T, insecure), Boolean{},
-                      "Allows addresses beyond loopback: connections are neither encrypted nor "
-                      "authenticated yet.")),
+                      "Where other hosts connect to. Beyond loopback by TLS with host keys only "
+                      "(`farport trust`).")),
        restart(key<T>("socket", FIELD(T, socket), String{}, "The API's Unix socket.")),
        restart(key<T>("socket_group", FIELD(T, socket_group), String{},
                       "Group of the socket. Empty: the daemon's own.")),
@@ -173,6 +171,18 @@ Section limits_section() {
       "limits", FIELD(Config, limits), "Bounds of what peers and users may open.",
       {restart(key<T>("sessions", FIELD(T, sessions), between(1, limits::sessions_per_host_max),
                       "Sessions with other hosts."))});
+}
+
+Section session_section() {
+  using T = SessionConfig;
+  return table<T>(
+      "session", FIELD(Config, session), "What happens when the network between two hosts is lost.",
+      {restart(key<T>("resume_timeout_s", FIELD(T, resume_timeout_s), between(1, 3600),
+                      "How long devices wait for the other host, in seconds, before they are "
+                      "unplugged.")),
+       restart(key<T>("path_return_s", FIELD(T, path_return_s), between(1, 3600),
+                      "How long a better address must be well before it is gone back to, in "
+                      "seconds. Longer each time it disappoints."))});
 }
 
 Section peer_section() {
@@ -357,7 +367,7 @@ Section make_schema() {
   root.sections = {host_section(),         peer_section(),     export_section(),
                    vm_section(),           nominal_section(),  policy_section(),
                    serial_section(),       emulated_section(), usbip_server_section(),
-                   usbip_import_section(), limits_section()};
+                   usbip_import_section(), session_section(),  limits_section()};
   return root;
 }
 

@@ -64,11 +64,10 @@ Result<std::vector<std::unique_ptr<PeerListener>>> listen_all(ControlLoop& loop,
   for (const HostPort& address : settings.listen) {
     auto listener = PeerListener::bind(loop, address);
     if (!listener) return std::unexpected(listener.error());
-    if (!(*listener)->loopback() && !settings.insecure) {
+    if (!(*listener)->loopback() && settings.trust == nullptr) {
       return fail(ErrorCode::usage,
-                  fmt::format("host.listen names {}, which other machines reach, and sessions are "
-                              "not encrypted yet: listen on 127.0.0.1, or say insecure = true if "
-                              "the network is yours alone",
+                  fmt::format("host.listen names {}, which other machines reach: that needs a host "
+                              "key",
                               (*listener)->address()));
     }
     listeners.push_back(std::move(*listener));
@@ -119,8 +118,9 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
       catalogue_(*loop_, [this](const Catalogue::Change& change) { device_changed(change); }),
       loans_(catalogue_, events_, settings_.host),
       lender_(loans_),
-      peers_({*loop_, pointers(workers_), events_, lender_, settings_.host, boot_,
-              settings_.sessions_max}),
+      peers_({*loop_, pointers(workers_), events_, lender_,
+              Security{settings_.trust, settings_.tls_on_loopback}, refusals_, settings_.host,
+              boot_, settings_.sessions_max, settings_.resume_timeout_ns, settings_.paths}),
       attachments_(
           {*loop_, *workers_.front(), loans_, peers_, settings_.drivers, events_, settings_.host,
            settings_.bus_rate ? settings_.bus_rate : [](const DeviceInfo&) { return uint64_t{0}; },

@@ -15,9 +15,11 @@
 #include "control/daemon/control_loop.h"
 #include "control/daemon/driver_maker.h"
 #include "control/daemon/loans.h"
+#include "control/daemon/path_choice.h"
 #include "control/daemon/service.h"
 #include "control/directory/directory.h"
 #include "control/policy/policy.h"
+#include "control/trust/host_trust.h"
 #include "control/vm/hypervisor.h"
 #include "dataplane/limits.h"
 #include "dataplane/worker.h"
@@ -45,7 +47,11 @@ struct DaemonSettings {
   std::string host;
   std::string run_dir;           // for the lock, sockets and ptys
   std::vector<HostPort> listen;  // for peers
-  bool insecure = false;         // listen beyond loopback although nothing is encrypted yet
+  // This host's key, and whose keys it takes. Empty: for this machine alone, by loopback.
+  std::shared_ptr<HostTrust> trust;
+  bool tls_on_loopback = false;
+  uint64_t resume_timeout_ns = 30'000'000'000;
+  PathSettings paths;
   WorkerSettings worker;
   unsigned workers = 1;
   size_t sessions_max = limits::sessions_per_host_max;

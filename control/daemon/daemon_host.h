@@ -84,6 +84,7 @@ class Daemon::Host final : public Service {
   std::vector<std::unique_ptr<PeerListener>> listeners_;
   std::unique_ptr<Hypervisor> hypervisor_;
   EventLog events_;
+  Refusals refusals_;
   FileDirectory directory_;
   Catalogue catalogue_;
   Loans loans_;

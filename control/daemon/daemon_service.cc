@@ -182,7 +182,19 @@ Check Daemon::Host::explain_host(const std::string& host) {
   if (host == settings_.host) return {"host", true, fmt::format("{} is this host", host), ""};
   const auto session = peers_.session(host);
   if (session) {
-    return {"host", true, fmt::format("{} is connected ({})", host, (*session)->address()), ""};
+    for (const HostEntry& entry : peers_.list()) {
+      if (entry.name != host) continue;
+      if (entry.state == "resuming") {
+        return {
+            "host", false,
+            fmt::format("the connection to {} was lost: {}; its devices wait", host, entry.error),
+            "see whether the network between the two is there; the session goes on by itself"};
+      }
+      return {"host", true,
+              fmt::format("{} is connected ({}{})", host, entry.address,
+                          entry.fingerprint.empty() ? ", not encrypted" : ", encrypted"),
+              ""};
+    }
   }
   return {"host", false, session.error().message,
           session.error().code == ErrorCode::not_found

@@ -11,6 +11,7 @@
 #include "control/daemon/control_loop.h"
 #include "dataplane/error.h"
 #include "dataplane/file_descriptor.h"
+#include "dataplane/tls.h"
 
 namespace farport {
 
@@ -18,6 +19,7 @@ namespace farport {
 struct PeerConnection {
   FileDescriptor socket;
   std::string peer;
+  UniqueSsl tls = nullptr;  // of a handshake that is done; null: plain
 };
 
 class PeerListener {

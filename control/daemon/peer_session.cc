@@ -57,12 +57,16 @@ class PeerSession::OnWorker final : public SessionEvents,
     run(std::move(work), [] {});
   }
 
-  void begin(SessionSettings settings, FileDescriptor socket, std::string address) {
-    auto link =
-        std::make_unique<SocketLink>(worker_.worker(), std::move(socket), std::move(address));
+  void begin(SessionSettings settings, Hello peer, PeerConnection connection) {
+    compresses_ = peer.compresses;
     session_ = std::make_unique<Session>(worker_.worker(), worker_.worker(), std::move(settings),
-                                         std::move(link), *this);
+                                         std::move(peer), link_over(std::move(connection)), *this);
     session_->start();
+  }
+  std::unique_ptr<Link> link_over(PeerConnection connection) {
+    return std::make_unique<SocketLink>(
+        worker_.worker(), std::move(connection.socket), std::move(connection.peer),
+        LinkOptions{.tls = std::move(connection.tls), .compress = compresses_});
   }
 
   Session& session() { return *session_; }
@@ -77,8 +81,8 @@ class PeerSession::OnWorker final : public SessionEvents,
   }
 
   // --- SessionEvents ---
-  void session_opened(Session&, const PeerHello& peer) override {
-    tell([peer](PeerSession& session) { session.took_hello(peer); });
+  void session_paused(Session&, const ResumePoint& point, const Error& why) override {
+    tell([point, why](PeerSession& session) { session.paused(point, why); });
   }
   void session_message(Session&, wire::MessageKind kind, uint32_t id, std::string text) override {
     tell([kind, id, text = std::move(text)](PeerSession& session) {
@@ -88,8 +92,9 @@ class PeerSession::OnWorker final : public SessionEvents,
   void session_closed(Session&, Error why) override {
     closed_ = true;
     worker_.post([self = shared_from_this(), why = std::move(why)] {
+      const bool timed_out = self->session_->timed_out();
       self->session_.reset();
-      self->tell([why](PeerSession& session) { session.ended(why); });
+      self->tell([why, timed_out](PeerSession& session) { session.ended(why, timed_out); });
     });
   }
 
@@ -109,44 +114,72 @@ class PeerSession::OnWorker final : public SessionEvents,
   ControlLoop& loop_;
   WorkerThread& worker_;
   std::unique_ptr<Session> session_;
+  bool compresses_ = false;
   bool closed_ = false;
 };
 
-PeerSession::PeerSession(ControlLoop& loop, bool connecting, std::string address,
-                         PeerSessionEvents& events)
+PeerSession::PeerSession(ControlLoop& loop, bool connecting, Hello peer, PeerSessionEvents& events)
     : loop_(loop),
       connecting_(connecting),
-      address_(std::move(address)),
+      hello_(std::move(peer)),
       events_(events),
       next_number_(connecting ? 1 : 2) {}
 
 PeerSession::~PeerSession() = default;
 
 std::shared_ptr<PeerSession> PeerSession::start(ControlLoop& loop, WorkerThread& worker,
-                                                SessionSettings settings, FileDescriptor socket,
-                                                std::string address, PeerSessionEvents& events) {
-  std::shared_ptr<PeerSession> session(new PeerSession(loop, settings.connecting, address, events));
+                                                SessionSettings settings, Hello peer,
+                                                Result<PeerConnection> connection,
+                                                PeerSessionEvents& events) {
+  std::shared_ptr<PeerSession> session(new PeerSession(loop, settings.connecting, peer, events));
   session->on_worker_ = std::make_shared<OnWorker>(loop, worker);
   session->on_worker_->owner = session;
-  auto descriptor = std::make_shared<FileDescriptor>(std::move(socket));
-  worker.post(
-      [half = session->on_worker_, settings = std::move(settings), descriptor,
-       address = std::move(address)] { half->begin(settings, std::move(*descriptor), address); });
+  if (!connection) {
+    loop.post([session, why = connection.error()] { session->ended(why, false); });
+    return session;
+  }
+  // Handed over in a shared_ptr because a std::function must be copyable.
+  auto held = std::make_shared<PeerConnection>(std::move(*connection));
+  worker.post([half = session->on_worker_, settings = std::move(settings), peer = std::move(peer),
+               held]() mutable { half->begin(settings, peer, std::move(*held)); });
   return session;
 }
 
-void PeerSession::close(Error why) {
+void PeerSession::close(Error why, SessionEnd how) {
   if (state_ == State::closed) return;
+  end_ = how;
   on_worker_->run([why = std::move(why)](OnWorker& half) { half.session().close(why); });
+}
+
+void PeerSession::pause(Error why) {
+  on_worker_->run([why = std::move(why)](OnWorker& half) { half.session().pause(why); });
+}
+
+void PeerSession::where_it_stands(std::function<void(const ResumePoint&)> done) {
+  on_worker_->run([done = std::move(done)](OnWorker& half) {
+    half.loop().post([done, point = half.session().resume_point()] { done(point); });
+  });
+}
+
+void PeerSession::resume(PeerConnection connection, uint64_t peer_received) {
+  auto held = std::make_shared<PeerConnection>(std::move(connection));
+  on_worker_->run([held, peer_received](OnWorker& half) {
+    // It may have ended meanwhile, by its time or by a user.
+    if (!half.session().paused()) return;
+    half.session().resume(half.link_over(std::move(*held)), peer_received);
+  });
+}
+
+void PeerSession::paused(const ResumePoint& point, const Error& why) {
+  if (state_ == State::open) events_.peer_paused(*this, point, why);
 }
 
 uint32_t PeerSession::add_pending(milliseconds limit, Callback<json> done) {
   const uint32_t id = next_request_++;
   Pending pending{std::move(done), std::make_unique<ControlTimer>(loop_)};
   pending.timer->after(limit, [this, id, limit] {
-    answer(id,
-           fail(ErrorCode::timed_out, fmt::format("host {} ({}) did not answer within {} s",
-                                                  peer_name(), address_, limit.count() / 1000)));
+    answer(id, fail(ErrorCode::timed_out, fmt::format("host {} did not answer within {} s",
+                                                      peer_name(), limit.count() / 1000)));
   });
   pending_.emplace(id, std::move(pending));
   return id;
@@ -287,14 +320,6 @@ void PeerSession::read_meters(std::function<void(std::map<uint32_t, MeterReading
   });
 }
 
-void PeerSession::took_hello(const PeerHello& hello) {
-  if (state_ != State::greeting) return;
-  state_ = State::open;
-  greeted_ = true;
-  hello_ = hello;
-  events_.peer_opened(*this);
-}
-
 void PeerSession::took_message(wire::MessageKind kind, uint32_t id, const std::string& text) {
   auto message = peer::parse(text);
   if (kind == wire::MessageKind::response) {
@@ -320,12 +345,13 @@ void PeerSession::lost_channel(uint32_t number, const Error& why) {
   events_.peer_channel_closed(*this, number, why);
 }
 
-void PeerSession::ended(const Error& why) {
+void PeerSession::ended(const Error& why, bool timed_out) {
   if (state_ == State::closed) return;
+  if (timed_out) end_ = SessionEnd::timed_out;
   const auto self = shared_from_this();
   state_ = State::closed;
-  const Error error{ErrorCode::unreachable, fmt::format("the connection to host {} ({}) ended: {}",
-                                                        peer_name(), address_, why.message)};
+  const Error error{ErrorCode::unreachable,
+                    fmt::format("the connection to host {} ended: {}", peer_name(), why.message)};
   while (!pending_.empty()) answer(pending_.begin()->first, std::unexpected(error));
   events_.peer_closed(*this, why);
 }

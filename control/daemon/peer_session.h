@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "control/daemon/control_loop.h"
+#include "control/daemon/network.h"
 #include "control/daemon/service.h"
 #include "control/daemon/worker_thread.h"
 #include "dataplane/file_descriptor.h"
@@ -25,6 +26,16 @@
 namespace farport {
 
 class PeerSession;
+
+// How a session came to its end, for whoever decides what becomes of what it carried.
+enum class SessionEnd : uint8_t {
+  closed_by_us,
+  closed_by_peer,  // also: the connection was lost, and nothing more is known
+  timed_out,       // resume_timeout has passed
+  peer_restarted,  // another boot id
+  replaced,        // by a newer session of the same two daemons
+  trust_removed,
+};
 
 // Figures of one channel, taken on its worker.
 struct MeterReading {
@@ -36,11 +47,12 @@ MeterReading read_meter(const Meter& meter, uint64_t now_ns);
 // What a session tells the rest of the daemon.
 class PeerSessionEvents {
  public:
-  virtual void peer_opened(PeerSession& session) = 0;
   // A request of the peer, parsed: to be answered once by respond(id, ...).
   virtual void peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) = 0;
   // A channel of either end is over; its number is free again.
   virtual void peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) = 0;
+  // The connection is gone; resume() goes on, or in time the session ends.
+  virtual void peer_paused(PeerSession& session, const ResumePoint& point, const Error& why) = 0;
   // The last thing a session says. Its channels are over, those not reported before too.
   virtual void peer_closed(PeerSession& session, const Error& why) = 0;
 
@@ -50,23 +62,31 @@ class PeerSessionEvents {
 
 class PeerSession : public std::enable_shared_from_this<PeerSession> {
  public:
-  // Takes a connected socket and greets the peer. `events` outlives the session's last event.
+  // Over a connection on which both have said hello; an error instead of a connection ends it at
+  // once. `events` outlives the session's last event.
   static std::shared_ptr<PeerSession> start(ControlLoop& loop, WorkerThread& worker,
-                                            SessionSettings settings, FileDescriptor socket,
-                                            std::string address, PeerSessionEvents& events);
+                                            SessionSettings settings, Hello peer,
+                                            Result<PeerConnection> connection,
+                                            PeerSessionEvents& events);
   ~PeerSession();
 
   bool open() const { return state_ == State::open; }
-  // Whether the peer's hello has come.
-  bool greeted() const { return greeted_; }
   bool connecting() const { return connecting_; }
-  const std::string& address() const { return address_; }
   const std::string& peer_name() const { return hello_.host_name; }
-  const PeerHello& peer() const { return hello_; }
+  const Hello& peer() const { return hello_; }
   size_t channel_count() const { return channels_.size(); }
 
   // Ends it in order; peer_closed() follows.
-  void close(Error why);
+  void close(Error why, SessionEnd how = SessionEnd::closed_by_us);
+  // Known once peer_closed() is called.
+  SessionEnd how_it_ended() const { return end_; }
+
+  // Lets go of the connection; peer_paused() follows, or has come.
+  void pause(Error why);
+  // The numbers of now, from the worker; not after the session has closed.
+  void where_it_stands(std::function<void(const ResumePoint&)> done);
+  // After peer_paused(): goes on; `peer_received` has been checked.
+  void resume(PeerConnection connection, uint64_t peer_received);
 
   void request(const nlohmann::json& request, std::chrono::milliseconds limit,
                Callback<nlohmann::json> done);
@@ -95,32 +115,31 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
 
  private:
   class OnWorker;
-  enum class State : uint8_t { greeting, open, closed };
+  enum class State : uint8_t { open, closed };
   struct Pending {
     Callback<nlohmann::json> done;
     std::unique_ptr<ControlTimer> timer;
   };
 
-  PeerSession(ControlLoop& loop, bool connecting, std::string address, PeerSessionEvents& events);
+  PeerSession(ControlLoop& loop, bool connecting, Hello peer, PeerSessionEvents& events);
   uint32_t add_pending(std::chrono::milliseconds limit, Callback<nlohmann::json> done);
   void answer(uint32_t id, Result<nlohmann::json> result);
   uint32_t free_number();
   void send_response(uint32_t id, const nlohmann::json& response);
 
   // From the worker.
-  void took_hello(const PeerHello& hello);
   void took_message(wire::MessageKind kind, uint32_t id, const std::string& text);
   void lost_channel(uint32_t number, const Error& why);
-  void ended(const Error& why);
+  void paused(const ResumePoint& point, const Error& why);
+  void ended(const Error& why, bool timed_out);
 
   ControlLoop& loop_;
   const bool connecting_;
-  const std::string address_;
+  const Hello hello_;
   PeerSessionEvents& events_;
   std::shared_ptr<OnWorker> on_worker_;
-  State state_ = State::greeting;
-  bool greeted_ = false;
-  PeerHello hello_;
+  State state_ = State::open;
+  SessionEnd end_ = SessionEnd::closed_by_peer;
   std::map<uint32_t, Pending> pending_;
   uint32_t next_request_ = 1;
   size_t unanswered_ = 0;        // requests of the peer

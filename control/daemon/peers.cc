@@ -17,11 +17,11 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kConnectLimit{5'000};
+constexpr milliseconds kGreetingLimit{5'000};
 constexpr milliseconds kBackoffMin{250};
 constexpr milliseconds kBackoffMax{15'000};
-// Connections that have not said who they are: they get their own, small allowance, so that garbage
-// on the port cannot keep known hosts out.
-constexpr size_t kGreetingMax = 64;
+constexpr milliseconds kResumeBackoffMax{1'000};  // consumers wait
+constexpr milliseconds kTrustInterval{60'000};    // certificates end by themselves
 
 Identity random_identity() {
   Identity identity{};
@@ -31,60 +31,170 @@ Identity random_identity() {
 
 }  // namespace
 
-Peers::~Peers() = default;
+Peers::Peers(Parts parts)
+    : parts_(std::move(parts)),
+      reception_(parts_.loop, parts_.security, parts_.refusals,
+                 [this](Visitor visitor) { arrived(std::move(visitor)); }),
+      trust_timer_(parts_.loop) {
+  if (parts_.security.trust == nullptr) return;
+  parts_.security.trust->on_change([this](bool own) { trust_changed(own); });
+  check_trust();
+}
+
+Peers::~Peers() {
+  if (parts_.security.trust != nullptr) parts_.security.trust->on_change({});
+}
 
 void Peers::set_hosts(const std::vector<DirectoryHost>& hosts) {
   std::set<std::string> wanted;
   for (const DirectoryHost& host : hosts) {
-    const auto address = parse_host_port(host.address, session_port);
-    if (!address || host.name == parts_.host) continue;  // refused when the configuration was read
+    std::vector<HostPort> addresses;
+    for (const std::string& text : host.addresses) {
+      // A bad one was refused when the configuration was read.
+      if (auto address = parse_host_port(text, session_port)) addresses.push_back(*address);
+    }
+    if (addresses.empty() || host.name == parts_.host) continue;
     wanted.insert(host.name);
     Peer& peer = peers_[host.name];
-    const bool moved =
-        peer.configured && format_host_port(peer.address) != format_host_port(*address);
-    const bool fresh = !peer.configured;
+    const auto same = [](const HostPort& a, const HostPort& b) {
+      return format_host_port(a) == format_host_port(b);
+    };
+    const bool moved = !std::equal(addresses.begin(), addresses.end(), peer.addresses.begin(),
+                                   peer.addresses.end(), same);
+    if (peer.configured && !moved) continue;
     peer.configured = true;
-    peer.address = *address;
-    if (fresh || moved) peer.backoff = milliseconds(0);
-    if ((fresh || moved) && peer.session == nullptr && !peer.connecting) try_connect(host.name);
+    peer.addresses = std::move(addresses);
+    peer.paths = PathChoice(peer.addresses.size(), parts_.paths);
+    peer.probes.clear();
+    peer.backoff = milliseconds(0);
+    if (!peer.open() && !peer.connecting()) try_connect(host.name);
   }
   for (auto& [name, peer] : peers_) {
     if (!peer.configured || wanted.contains(name)) continue;
     peer.configured = false;
     if (peer.retry) peer.retry->cancel();
-    if (peer.session) {
-      peer.session->close({ErrorCode::failed, "the peer was removed from the configuration"});
+    if (peer.live) {
+      peer.live->session->close({ErrorCode::failed, "the peer was removed from the configuration"});
     }
   }
   std::erase_if(peers_, [](const auto& one) {
-    return !one.second.configured && one.second.session == nullptr && !one.second.connecting;
+    return !one.second.configured && !one.second.live && !one.second.connecting();
   });
 }
 
 // --- connecting ---
 
+std::vector<Connector::Path> Peers::paths_of(const Peer& peer,
+                                             const std::vector<size_t>& which) const {
+  std::vector<Connector::Path> paths;
+  for (const size_t path : which) paths.push_back({path, peer.addresses[path]});
+  return paths;
+}
+
 void Peers::try_connect(const std::string& name) {
   const auto found = peers_.find(name);
   if (stopping_ || found == peers_.end()) return;
   Peer& peer = found->second;
-  if (!peer.configured || peer.session != nullptr || peer.connecting) return;
-  peer.connecting = true;
+  if (!peer.configured || peer.open() || peer.connecting()) return;
+  if (peer.live && !peer.live->connecting) return;  // the peer resumes it, or nobody does
   if (peer.since_unix_ms == 0) peer.since_unix_ms = unix_now_ms();
-  connect(
-      parts_.loop, peer.address, kConnectLimit,
-      [this, name](Result<PeerConnection> connection) { connected(name, std::move(connection)); });
+  peer.connector = Connector::start(
+      parts_.loop, parts_.security, name, paths_of(peer, peer.paths.order()), kConnectLimit,
+      [this, name](Result<Reached> result) { reached(name, std::move(result)); });
 }
 
-void Peers::connected(const std::string& name, Result<PeerConnection> connection) {
+void Peers::reached(const std::string& name, Result<Reached> reached) {
   const auto found = peers_.find(name);
   if (stopping_ || found == peers_.end()) return;
-  if (!connection) return failed(name, connection.error().message);
-  if (!found->second.configured || found->second.session != nullptr) {
-    found->second.connecting = false;  // it has connected to us meanwhile
-    return;
+  Peer& peer = found->second;
+  const auto kept = std::exchange(peer.connector, nullptr);
+  if (!reached) return failed(name, reached.error().message);
+  if (!peer.configured || peer.open()) return;  // it has connected to us meanwhile
+  if (!peer.live) return begin(name, std::move(*reached));
+  if (peer.live->connecting) resume(name, std::move(*reached));
+}
+
+Hello Peers::our_hello(wire::Purpose purpose, const Identity& session, uint32_t connection,
+                       uint64_t received) const {
+  return {.host_name = parts_.host,
+          .boot = parts_.boot,
+          .session = session,
+          .purpose = purpose,
+          .connection = connection,
+          .received = received,
+          .frame_data_bytes_max = limits::frame_data_bytes_max,
+          .compresses = true,
+          .version_minor = wire::version_minor};
+}
+
+// Says hello and waits for the answer, for a bounded time; one greeting of a peer at a time.
+void Peers::greet(const std::string& name, const std::shared_ptr<PeerStream>& stream, Hello hello,
+                  Greeted done) {
+  Peer& peer = peers_[name];
+  peer.greeting = stream;
+  const auto finish = [this, name, stream, done = std::move(done)](Result<Hello> result) {
+    const auto found = peers_.find(name);
+    if (found == peers_.end() || found->second.greeting != stream) return;
+    found->second.greeting = nullptr;
+    found->second.limit->cancel();
+    done(found->second, std::move(result));
+  };
+  if (!peer.limit) peer.limit = std::make_unique<ControlTimer>(parts_.loop);
+  peer.limit->after(kGreetingLimit, [finish, address = stream->address()] {
+    finish(fail(ErrorCode::timed_out,
+                fmt::format("{} accepted the connection and said nothing. Is it a Farport daemon?",
+                            address)));
+  });
+  stream->send(encode_hello(hello), [stream, finish](Result<void> sent) {
+    if (!sent) return finish(std::unexpected(sent.error()));
+    stream->receive_greeting(finish);
+  });
+}
+
+Result<void> Peers::check_name(const std::string& meant, const Hello& hello) const {
+  if (hello.host_name == parts_.host) {
+    return fail(ErrorCode::usage,
+                fmt::format("both ends call themselves \"{}\": give each host a name of its own "
+                            "(host.name)",
+                            parts_.host));
   }
-  const auto session = start_session(std::move(*connection), true);
-  sessions_[session.get()].second = name;
+  if (hello.host_name.empty()) return fail(ErrorCode::usage, "it has no name (host.name)");
+  if (!meant.empty() && hello.host_name != meant) {
+    return fail(ErrorCode::usage, fmt::format("it is configured as host {} and calls itself {}",
+                                              meant, hello.host_name));
+  }
+  return {};
+}
+
+void Peers::begin(const std::string& name, Reached reached) {
+  const Identity id = random_identity();
+  greet(name, reached.stream, our_hello(wire::Purpose::begin, id, 1, 0),
+        [this, name, id, reached](Peer&, Result<Hello> hello) {
+          if (!hello) {
+            return failed(name,
+                          fmt::format("{}: {}", reached.stream->address(), hello.error().message));
+          }
+          begun(name, reached, id, *hello);
+        });
+}
+
+void Peers::begun(const std::string& name, const Reached& reached, const Identity& id,
+                  const Hello& hello) {
+  if (auto named = check_name(name, hello); !named) {
+    reached.stream->send_and_close(encode_refusal(named.error()));
+    return failed(name, fmt::format("{}: {}", reached.stream->address(), named.error().message));
+  }
+  if (!keeps(name, true, hello.boot)) return reached.stream->close();
+  Live live;
+  live.session = start_session(reached.stream, hello, true);
+  live.connecting = true;
+  live.id = id;
+  live.who = reached.who;
+  live.address = reached.stream->address();
+  Peer& peer = peers_[name];
+  peer.paths.connected(reached.path, monotonic_ns());
+  adopt(name, std::move(live));
+  probe_later(name);
 }
 
 // Told once per reason, tried again at growing intervals.
@@ -92,113 +202,71 @@ void Peers::failed(const std::string& name, const std::string& why) {
   const auto found = peers_.find(name);
   if (found == peers_.end()) return;
   Peer& peer = found->second;
-  peer.connecting = false;
-  if (!peer.configured || stopping_ || peer.session != nullptr) return;
+  if (!peer.configured || stopping_ || peer.open()) return;
   if (peer.error != why) spdlog::warn("host {}: {}; trying again", name, why);
   peer.error = why;
-  peer.backoff = std::clamp(peer.backoff * 2, kBackoffMin, kBackoffMax);
+  peer.backoff =
+      std::clamp(peer.backoff * 2, kBackoffMin, peer.live ? kResumeBackoffMax : kBackoffMax);
+  retry_after(name, peer.backoff);
+}
+
+void Peers::retry_after(const std::string& name, milliseconds delay) {
+  Peer& peer = peers_[name];
   if (!peer.retry) peer.retry = std::make_unique<ControlTimer>(parts_.loop);
-  peer.retry->after(peer.backoff, [this, name] { try_connect(name); });
-}
-
-void Peers::accepted(PeerConnection connection) {
-  if (stopping_) return;
-  if (greeting_ >= kGreetingMax) {
-    log_refusal(connection.peer, "too many connections have not said who they are");
-    return;
-  }
-  start_session(std::move(connection), false);
-}
-
-void Peers::log_refusal(const std::string& address, const std::string& why) {
-  constexpr uint64_t minute_ns = 60'000'000'000;
-  constexpr size_t each_minute_max = 10;
-  const uint64_t now_ns = monotonic_ns();
-  if (now_ns - logging_since_ns_ >= minute_ns) {
-    if (logged_ > each_minute_max) {
-      spdlog::warn("{} more connections were refused", logged_ - each_minute_max);
-    }
-    logging_since_ns_ = now_ns;
-    logged_ = 0;
-  }
-  if (++logged_ <= each_minute_max) spdlog::warn("{}: refused: {}", address, why);
-}
-
-std::shared_ptr<PeerSession> Peers::start_session(PeerConnection connection, bool connecting) {
-  SessionSettings settings;
-  settings.host_name = parts_.host;
-  settings.boot = parts_.boot;
-  settings.session = random_identity();
-  settings.connecting = connecting;
-  WorkerThread& worker = *parts_.workers[next_worker_++ % parts_.workers.size()];
-  const auto session =
-      PeerSession::start(parts_.loop, worker, std::move(settings), std::move(connection.socket),
-                         std::move(connection.peer), *this);
-  sessions_[session.get()] = {session, ""};
-  ++greeting_;
-  return session;
+  peer.retry->after(delay, [this, name] { try_connect(name); });
 }
 
 // --- sessions ---
 
-bool Peers::replaces(const PeerSession& fresh, const PeerSession& old) const {
-  if (fresh.peer().boot != old.peer().boot) return true;
-  if (fresh.connecting() == old.connecting())
-    return true;  // the one who connected lost the old one
-  const bool we_are_smaller = parts_.host < fresh.peer_name();
-  return fresh.connecting() == we_are_smaller;
+std::shared_ptr<PeerSession> Peers::start_session(const std::shared_ptr<PeerStream>& stream,
+                                                  const Hello& hello, bool connecting) {
+  SessionSettings settings;
+  settings.resume_timeout_ns = parts_.resume_timeout_ns;
+  settings.host_name = parts_.host;
+  settings.connecting = connecting;
+  WorkerThread& worker = *parts_.workers[next_worker_++ % parts_.workers.size()];
+  auto session =
+      PeerSession::start(parts_.loop, worker, std::move(settings), hello, stream->release(), *this);
+  sessions_[session.get()] = session;
+  return session;
 }
 
-void Peers::peer_opened(PeerSession& session) {
-  --greeting_;
-  const std::string& name = session.peer_name();
-  const std::string meant = sessions_[&session].second;
-  if (name.empty() || name == parts_.host) {
-    session.close({ErrorCode::usage,
-                   fmt::format("both ends call themselves \"{}\": give each host a name of its own "
-                               "(host.name)",
-                               parts_.host)});
-    return;
-  }
-  if (!meant.empty() && meant != name) {
-    session.close({ErrorCode::usage, fmt::format("{} is configured as host {} and calls itself {}",
-                                                 session.address(), meant, name)});
-    return;
-  }
+// Whether a fresh session with this host is the one to keep.
+bool Peers::keeps(const std::string& name, bool fresh_connecting, const Identity& boot) const {
   const auto found = peers_.find(name);
-  const std::shared_ptr<PeerSession> old = found == peers_.end() ? nullptr : found->second.session;
-  if (old != nullptr && !replaces(session, *old)) {
-    session.close({ErrorCode::busy, "there is a session between the two hosts already"});
-    return;
-  }
-  if (old == nullptr && open_sessions().size() >= parts_.sessions_max) {
-    session.close(
-        {ErrorCode::busy, fmt::format("host {} has sessions with {} hosts, the most there "
-                                      "can be",
-                                      parts_.host, parts_.sessions_max)});
-    return;
-  }
-  adopt(session);
-  if (old != nullptr) {
-    parts_.lender.session_ending(*old);
-    old->close({ErrorCode::busy, "a newer session of the same two hosts replaces this one"});
-  }
+  if (found == peers_.end() || !found->second.live) return true;
+  const Live& old = *found->second.live;
+  if (boot != old.session->peer().boot) return true;
+  if (fresh_connecting == old.connecting) return true;  // the one who connected has lost the old
+  return fresh_connecting == (parts_.host < name);
 }
 
-void Peers::adopt(PeerSession& session) {
-  Peer& peer = peers_[session.peer_name()];
-  const bool fresh = peer.session == nullptr;
-  peer.session = session.shared_from_this();
-  peer.connecting = false;
+void Peers::adopt(const std::string& name, Live live) {
+  Peer& peer = peers_[name];
+  const auto session = live.session;
+  auto old = std::exchange(peer.live, std::move(live));
   peer.error.clear();
   peer.backoff = milliseconds(0);
   if (peer.retry) peer.retry->cancel();
-  if (!fresh) return;
-  peer.since_unix_ms = unix_now_ms();
+  if (old) {
+    parts_.lender.session_ending(*old->session);
+    const bool restarted = session->peer().boot != old->session->peer().boot;
+    old->session->close(
+        {ErrorCode::busy, "a newer session of the same two hosts replaces this one"},
+        restarted ? SessionEnd::peer_restarted : SessionEnd::replaced);
+  } else {
+    peer.since_unix_ms = unix_now_ms();
+    announce("peer.connected", name,
+             fmt::format("host {} is connected ({}{})", name, peer.live->address,
+                         peer.live->who.fingerprint.empty() ? "" : ", encrypted"));
+  }
+}
+
+void Peers::announce(const std::string& type, const std::string& host, const std::string& message) {
   Event event;
-  event.type = "peer.connected";
-  event.host = session.peer_name();
-  event.message = fmt::format("host {} is connected ({})", session.peer_name(), session.address());
+  event.type = type;
+  event.host = host;
+  event.message = message;
   parts_.events.add(std::move(event));
 }
 
@@ -214,7 +282,7 @@ void Peers::peer_channel_closed(PeerSession& session, uint32_t number, const Err
 
 Peers::Peer* Peers::peer_of(const PeerSession& session, std::string* name) {
   for (auto& [key, peer] : peers_) {
-    if (peer.session.get() != &session) continue;
+    if (!peer.live || peer.live->session.get() != &session) continue;
     if (name != nullptr) *name = key;
     return &peer;
   }
@@ -223,29 +291,45 @@ Peers::Peer* Peers::peer_of(const PeerSession& session, std::string* name) {
 
 void Peers::peer_closed(PeerSession& session, const Error& why) {
   const auto kept = session.shared_from_this();
-  const std::string meant = std::exchange(sessions_[&session].second, {});
   sessions_.erase(&session);
   std::string name;
   Peer* const peer = peer_of(session, &name);
-  if (!session.greeted()) --greeting_;
+  if (peer != nullptr) {
+    peer->live.reset();
+    peer->since_unix_ms = unix_now_ms();
+    announce("peer.lost", name,
+             fmt::format("host {} is no longer connected: {}", name, why.message));
+  }
   parts_.lender.session_closed(session, why);
   attachments_->session_closed(session, why);
   if (peer != nullptr) {
-    peer->session = nullptr;
-    peer->since_unix_ms = unix_now_ms();
-    Event event;
-    event.type = "peer.lost";
-    event.host = name;
-    event.message = fmt::format("host {} is no longer connected: {}", name, why.message);
-    parts_.events.add(std::move(event));
     failed(name, why.message);
-    if (!peer->configured) peers_.erase(name);
-  } else if (!meant.empty()) {
-    failed(meant, why.message);
-  } else if (!stopping_ && !session.greeted()) {
-    log_refusal(session.address(), why.message);
+    if (!peer->configured && !peer->connecting()) peers_.erase(name);
   }
   if (stopping_ && sessions_.empty() && stopped_) std::exchange(stopped_, nullptr)();
+}
+
+// --- trust ---
+
+void Peers::check_trust() {
+  trust_timer_.after(kTrustInterval, [this] {
+    trust_changed(false);
+    check_trust();
+  });
+}
+
+// Whoever is not let in any more leaves; whoever was shown our former key is shown the new one.
+void Peers::trust_changed(bool own) {
+  for (auto& [name, peer] : peers_) {
+    if (!peer.live || peer.live->who.fingerprint.empty()) continue;
+    const auto still = parts_.security.trust->still(peer.live->who);
+    if (!still) {
+      parts_.refusals.count(still.error().reason, peer.live->address, still.error().message);
+      peer.live->session->close(still.error(), SessionEnd::trust_removed);
+    } else if (own && peer.live->connecting && peer.open() && peer.paths.in_use()) {
+      move_to(name, *peer.paths.in_use());
+    }
+  }
 }
 
 // --- what others ask ---
@@ -255,12 +339,27 @@ std::vector<HostEntry> Peers::list() const {
   for (const auto& [name, peer] : peers_) {
     HostEntry entry;
     entry.name = name;
-    entry.address =
-        peer.session && !peer.configured ? peer.session->address() : format_host_port(peer.address);
-    entry.state = peer.session ? "connected" : peer.error.empty() ? "connecting" : "unreachable";
+    entry.address = peer.live                ? peer.live->address
+                    : peer.addresses.empty() ? std::string()
+                                             : format_host_port(peer.addresses.front());
+    entry.state = peer.open()          ? "connected"
+                  : peer.live          ? "resuming"
+                  : peer.error.empty() ? "connecting"
+                                       : "unreachable";
     entry.since_unix_ms = peer.since_unix_ms;
-    entry.error = peer.session ? "" : peer.error;
-    entry.channels = peer.session ? static_cast<uint32_t>(peer.session->channel_count()) : 0;
+    entry.error = peer.open() ? "" : peer.live ? peer.live->paused_by : peer.error;
+    if (peer.live) {
+      entry.channels = static_cast<uint32_t>(peer.live->session->channel_count());
+      entry.fingerprint = peer.live->who.fingerprint;
+      entry.resumes = peer.live->resumes;
+    }
+    for (size_t path = 0; path < peer.addresses.size(); ++path) {
+      const bool used = peer.open() && peer.live->connecting && peer.paths.in_use() == path;
+      entry.paths.push_back({format_host_port(peer.addresses[path]), used ? "in use"
+                                                                     : peer.paths.well(path)
+                                                                         ? "well"
+                                                                         : "not in use"});
+    }
     hosts.push_back(std::move(entry));
   }
   return hosts;
@@ -275,23 +374,24 @@ Result<std::shared_ptr<PeerSession>> Peers::session(const std::string& host) {
                             host));
   }
   Peer& peer = found->second;
-  if (peer.session != nullptr) return peer.session;
+  if (peer.live) return peer.live->session;
   // Somebody waits for it: do not sit out the interval.
-  if (!peer.connecting) {
+  if (!peer.connecting()) {
     peer.backoff = milliseconds(0);
     if (peer.retry) peer.retry->cancel();
     try_connect(host);
   }
   return fail(ErrorCode::unreachable,
-              fmt::format("host {} ({}) is not connected: {}; check that farportd runs there and "
-                          "listens on that address",
-                          host, format_host_port(peer.address),
-                          peer.error.empty() ? "still connecting" : peer.error));
+              fmt::format("host {} is not connected: {}; check that farportd runs there and "
+                          "listens on its address, and `farport doctor {}`",
+                          host, peer.error.empty() ? "still connecting" : peer.error, host));
 }
 
 std::string Peers::host_at(const std::string& address) const {
   for (const auto& [name, peer] : peers_) {
-    if (peer.configured && peer.address.host == address) return name;
+    for (const HostPort& one : peer.addresses) {
+      if (peer.configured && one.host == address) return name;
+    }
   }
   return {};
 }
@@ -299,19 +399,25 @@ std::string Peers::host_at(const std::string& address) const {
 std::vector<std::shared_ptr<PeerSession>> Peers::open_sessions() const {
   std::vector<std::shared_ptr<PeerSession>> open;
   for (const auto& [name, peer] : peers_) {
-    if (peer.session != nullptr) open.push_back(peer.session);
+    if (peer.live) open.push_back(peer.live->session);
   }
   return open;
 }
 
 void Peers::stop(const Error& why, std::function<void()> done) {
   stopping_ = true;
+  reception_.stop();
+  trust_timer_.cancel();
   for (auto& [name, peer] : peers_) {
     if (peer.retry) peer.retry->cancel();
+    if (peer.probing) peer.probing->cancel();
+    peer.probes.clear();
+    peer.connector = nullptr;
+    if (const auto greeting = std::exchange(peer.greeting, nullptr)) greeting->close();
   }
   if (sessions_.empty()) return done();
   stopped_ = std::move(done);
-  for (const auto& [raw, session] : sessions_) session.first->close(why);
+  for (const auto& [raw, session] : sessions_) session->close(why);
 }
 
 }  // namespace farport

@@ -1,9 +1,13 @@
 // The sessions of this host: to the peers of the directory, connected again and again for as long
 // as they are configured, and from whoever connects. One session per pair of hosts.
 //
-// When two hosts connect to each other at once, each ends up with two sessions; both keep the one
-// that the host with the smaller name connected. A peer that has started again (another boot id)
-// replaces whatever is left of its former self.
+//   peers.cc          hosts, connecting, and what others ask
+//   peer_visits.cc    those who connect to us: new sessions, resumed ones, probes
+//   peer_paths.cc     a session's connection: lost, resumed, moved to another path
+//
+// When two hosts connect to each other at once, both keep the session that the host with the
+// smaller name connected. A peer that has started again (another boot id) replaces whatever is left
+// of its former self. The connecting side resumes; the other waits for it.
 //
 // Thread rule: the control thread.
 #pragma once
@@ -13,15 +17,18 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "control/daemon/attachments.h"
+#include "control/daemon/connector.h"
 #include "control/daemon/event_log.h"
 #include "control/daemon/lender.h"
-#include "control/daemon/network.h"
+#include "control/daemon/path_choice.h"
 #include "control/daemon/peer_session.h"
+#include "control/daemon/reception.h"
 #include "control/daemon/service.h"
 #include "control/directory/directory.h"
 #include "dataplane/limits.h"
@@ -35,18 +42,22 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
     std::vector<WorkerThread*> workers;  // sessions go to them in turn
     EventLog& events;
     Lender& lender;
+    Security security;
+    Refusals& refusals;
     std::string host;
     Identity boot{};
     size_t sessions_max = limits::sessions_per_host_max;
+    uint64_t resume_timeout_ns = 30'000'000'000;
+    PathSettings paths;
   };
-  explicit Peers(Parts parts) : parts_(std::move(parts)) {}
+  explicit Peers(Parts parts);
   ~Peers();
   // Channels of sessions are reported to it; set before start.
   void set_attachments(Attachments& attachments) { attachments_ = &attachments; }
 
   // Peers that are new are connected to, those that are gone are closed.
   void set_hosts(const std::vector<DirectoryHost>& hosts);
-  void accepted(PeerConnection connection);
+  void accepted(PeerConnection connection) { reception_.accepted(std::move(connection)); }
   // No more connecting or accepting; open sessions end with `why`, then `done`.
   void stop(const Error& why, std::function<void()> done);
 
@@ -58,42 +69,92 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   std::vector<std::shared_ptr<PeerSession>> open_sessions() const;
 
  private:
+  // The session of a pair of hosts, and the connection under it.
+  struct Live {
+    std::shared_ptr<PeerSession> session;
+    bool connecting = false;  // we did, and do
+    Identity id{};
+    uint32_t connection = 1;
+    TrustedPeer who;
+    std::optional<ResumePoint> paused;
+    std::string paused_by;
+    std::optional<Visitor> resuming;  // a visitor that resumes it, once it is paused
+    std::optional<Reached> moving;    // the connection it moves to, once it is paused
+    std::string address;
+    uint64_t resumes = 0;
+  };
   struct Peer {
-    HostPort address;
+    std::vector<HostPort> addresses;  // in order of preference
+    PathChoice paths;
     bool configured = false;
-    bool connecting = false;
     std::string error;
     int64_t since_unix_ms = 0;
     std::chrono::milliseconds backoff{0};
-    std::unique_ptr<ControlTimer> retry;
-    std::shared_ptr<PeerSession> session;  // open
-  };
+    std::unique_ptr<ControlTimer> retry;  // of connecting
+    std::unique_ptr<ControlTimer> limit;  // of a greeting
+    std::unique_ptr<ControlTimer> probing;
+    std::shared_ptr<Connector> connector;  // reaching
+    std::shared_ptr<PeerStream> greeting;  // reached
+    std::map<size_t, std::shared_ptr<Connector>> probes;
+    std::optional<Live> live;
 
+    bool connecting() const { return connector != nullptr || greeting != nullptr; }
+    bool open() const { return live && !live->paused; }
+  };
+  using Greeted = std::function<void(Peer&, Result<Hello>)>;
+
+  // peers.cc
   void try_connect(const std::string& name);
-  void connected(const std::string& name, Result<PeerConnection> connection);
+  void reached(const std::string& name, Result<Reached> reached);
+  void begin(const std::string& name, Reached reached);
+  void begun(const std::string& name, const Reached& reached, const Identity& id,
+             const Hello& hello);
   void failed(const std::string& name, const std::string& why);
-  std::shared_ptr<PeerSession> start_session(PeerConnection connection, bool connecting);
-  bool replaces(const PeerSession& fresh, const PeerSession& old) const;
-  void adopt(PeerSession& session);
-  void log_refusal(const std::string& address, const std::string& why);
+  void retry_after(const std::string& name, std::chrono::milliseconds delay);
+  Result<void> check_name(const std::string& meant, const Hello& hello) const;
+  void greet(const std::string& name, const std::shared_ptr<PeerStream>& stream, Hello hello,
+             Greeted done);
+  Hello our_hello(wire::Purpose purpose, const Identity& session, uint32_t connection,
+                  uint64_t received) const;
+  std::vector<Connector::Path> paths_of(const Peer& peer, const std::vector<size_t>& which) const;
+  std::shared_ptr<PeerSession> start_session(const std::shared_ptr<PeerStream>& stream,
+                                             const Hello& hello, bool connecting);
+  void adopt(const std::string& name, Live live);
+  bool keeps(const std::string& name, bool fresh_connecting, const Identity& fresh_boot) const;
+  void announce(const std::string& type, const std::string& host, const std::string& message);
   Peer* peer_of(const PeerSession& session, std::string* name = nullptr);
+  void trust_changed(bool own);
+  void check_trust();
+
+  // peer_visits.cc
+  void arrived(Visitor visitor);
+  void visit_begins(Visitor visitor);
+  void visit_resumes(Visitor visitor);
+  void take_up_visit(const std::string& name);
+
+  // peer_paths.cc
+  void resume(const std::string& name, Reached reached);
+  void resumed(const std::string& name, const Reached& reached, const Result<Hello>& hello);
+  void go_on(const std::string& name, Live& live, const std::shared_ptr<PeerStream>& stream,
+             uint64_t peer_received);
+  void move_to(const std::string& name, size_t path);
+  void probe_later(const std::string& name);
+  void probe(const std::string& name);
+  void probe_one(const std::string& name, size_t path);
 
   // PeerSessionEvents
-  void peer_opened(PeerSession& session) override;
   void peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) override;
   void peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) override;
+  void peer_paused(PeerSession& session, const ResumePoint& point, const Error& why) override;
   void peer_closed(PeerSession& session, const Error& why) override;
 
   Parts parts_;
+  Reception reception_;
   Attachments* attachments_ = nullptr;
   std::map<std::string, Peer> peers_;
-  // All that are not closed, and which configured peer each was meant for (empty: they connected).
-  std::map<const PeerSession*, std::pair<std::shared_ptr<PeerSession>, std::string>> sessions_;
-  size_t greeting_ = 0;  // of which have not said hello
+  std::map<const PeerSession*, std::shared_ptr<PeerSession>> sessions_;  // that are not closed
   size_t next_worker_ = 0;
-  // Of strangers' connections: logs stay small whatever comes.
-  uint64_t logging_since_ns_ = 0;
-  size_t logged_ = 0;
+  ControlTimer trust_timer_;
   bool stopping_ = false;
   std::function<void()> stopped_;
 };

@@ -94,6 +94,10 @@ void to_json(json& out, const Holder& value) {
          {"since", time_or_null(value.since_unix_ms)}};
 }
 
+void to_json(json& out, const PathEntry& value) {
+  out = {{"address", value.address}, {"state", value.state}};
+}
+
 void to_json(json& out, const HostEntry& value) {
   out = {{"name", value.name},
          {"self", value.self},
@@ -101,7 +105,10 @@ void to_json(json& out, const HostEntry& value) {
          {"state", value.state},
          {"since", time_or_null(value.since_unix_ms)},
          {"error", value.error},
-         {"channels", value.channels}};
+         {"channels", value.channels},
+         {"fingerprint", value.fingerprint},
+         {"resumes", value.resumes},
+         {"paths", value.paths}};
 }
 
 void to_json(json& out, const DeviceEntry& value) {

@@ -53,14 +53,23 @@ struct Holder {
   int64_t since_unix_ms = 0;
 };
 
+// One of a host's addresses, in order of preference.
+struct PathEntry {
+  std::string address;
+  std::string state;  // "in use", "well" (by probes) or "not in use"
+};
+
 struct HostEntry {
   std::string name;
   bool self = false;
   std::string address;        // "192.0.2.7:7411"; where it listens, for this host
-  std::string state;          // "self", "connected", "connecting" or "unreachable"
+  std::string state;          // "self", "connected", "resuming", "connecting" or "unreachable"
   int64_t since_unix_ms = 0;  // of the state
   std::string error;          // why it is not connected
   uint32_t channels = 0;      // open between it and this host
+  std::string fingerprint;    // of its key; empty: not encrypted
+  uint64_t resumes = 0;       // connections that this session has survived
+  std::vector<PathEntry> paths;
 };
 
 struct DeviceEntry {
@@ -163,8 +172,8 @@ struct Event {
   uint64_t sequence = 0;  // counts from 1, without a gap, since the daemon started
   int64_t at_unix_ms = 0;
   // "attached", "detached", "attachment.failed", "device.plugged", "device.unplugged",
-  // "device.held", "device.freed", "peer.connected", "peer.lost", "decision", "config.reloaded",
-  // "daemon.started", "daemon.stopping"
+  // "device.held", "device.freed", "peer.connected", "peer.paused", "peer.resumed", "peer.lost",
+  // "decision", "config.reloaded", "daemon.started", "daemon.stopping"
   std::string type;
   std::string host, device, attachment, vm;  // empty where they do not apply
   std::string message;                       // for people
@@ -221,6 +230,7 @@ class Service {
 // null. An attachment's id is "id"; a device's fields are on one level ("host", "name", ...).
 void to_json(nlohmann::json& json, const VersionInfo& value);
 void to_json(nlohmann::json& json, const Holder& value);
+void to_json(nlohmann::json& json, const PathEntry& value);
 void to_json(nlohmann::json& json, const HostEntry& value);
 void to_json(nlohmann::json& json, const DeviceEntry& value);
 void to_json(nlohmann::json& json, const Problem& value);

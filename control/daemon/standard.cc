@@ -122,8 +122,10 @@ void add_standard_drivers(DriverTypes& drivers, const std::string& run_dir) {
 LiveSettings live_settings(const Config& config) {
   LiveSettings live;
   for (const PeerConfig& peer : config.peers) {
-    if (!peer.addresses.empty()) {
-      live.peers.push_back({peer.name, format_host_port(peer.addresses.front())});
+    std::vector<std::string> addresses;
+    for (const HostPort& address : peer.addresses) addresses.push_back(format_host_port(address));
+    if (!addresses.empty()) {
+      live.peers.push_back({peer.name, std::move(addresses)});
     }
   }
   for (const VmConfig& vm : config.vms) {
@@ -157,7 +159,8 @@ Result<DaemonSettings> daemon_settings(const Config& config) {
   settings.host = config.host.name;
   settings.run_dir = config.host.run_dir;
   settings.listen = config.host.listen;
-  settings.insecure = config.host.insecure;
+  settings.resume_timeout_ns = uint64_t{config.session.resume_timeout_s} * 1'000'000'000;
+  settings.paths.return_after_ns = uint64_t{config.session.path_return_s} * 1'000'000'000;
   settings.worker.spin_us = config.host.spin_us;
   settings.worker.buffer_bytes_max = config.host.memory_max_bytes;
   settings.workers = config.host.workers;

@@ -17,7 +17,7 @@ namespace farport {
 
 struct DirectoryHost {
   std::string name;
-  std::string address;  // "192.0.2.7:7411"
+  std::vector<std::string> addresses;  // "192.0.2.7:7411", in order of preference
   bool operator==(const DirectoryHost&) const = default;
 };
 

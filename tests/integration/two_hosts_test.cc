@@ -38,7 +38,7 @@ HostSettings alpha_settings() {
 HostSettings consumer_settings(const std::string& name, Host& alpha) {
   HostSettings settings;
   settings.name = name;
-  settings.peers = {{"alpha", alpha.address()}};
+  settings.peers = {{"alpha", {alpha.address()}}};
   return settings;
 }
 

@@ -102,7 +102,7 @@ TEST(FileDirectory, TellsOfChangesOnly) {
   FileDirectory directory;
   int changes = 0;
   directory.on_change([&changes] { ++changes; });
-  const std::vector<DirectoryHost> hosts{{"alpha", "192.0.2.7:7411"}};
+  const std::vector<DirectoryHost> hosts{{"alpha", {"192.0.2.7:7411"}}};
   directory.set(hosts, {});
   directory.set(hosts, {});
   EXPECT_EQ(changes, 1);

@@ -1,0 +1,111 @@
+#include "control/daemon/reception.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace farport {
+
+using std::chrono::seconds;
+
+namespace {
+constexpr seconds kGreetingLimit{5};
+}  // namespace
+
+Reception::Reception(ControlLoop& loop, Security security, Refusals& refusals,
+                     std::function<void(Visitor)> arrived)
+    : loop_(loop),
+      security_(std::move(security)),
+      refusals_(refusals),
+      arrived_(std::move(arrived)) {}
+
+void Reception::accepted(PeerConnection connection) {
+  if (stopped_) return;
+  if (guests_.size() >= waiting_max) {
+    turn_away(guests_.begin(), Refusal::too_many_half_open,
+              {ErrorCode::busy, "too many connections have not said who they are"}, false);
+  }
+  auto stream = PeerStream::over(loop_, std::move(connection));
+  if (!stream) return;
+  guests_.push_back({std::move(*stream), std::make_unique<ControlTimer>(loop_), false});
+  const Place guest = std::prev(guests_.end());
+  guest->limit->after(kGreetingLimit, [this, guest] {
+    turn_away(
+        guest, guest->secured ? Refusal::bad_greeting : Refusal::handshake_timed_out,
+        {ErrorCode::timed_out, fmt::format("it said nothing within {} s", kGreetingLimit.count())},
+        guest->secured);
+  });
+  if (!security_.needs_tls(guest->stream->address())) {
+    guest->secured = true;
+    return greet(guest);
+  }
+  auto tls = security_.trust ? security_.trust->begin(TlsRole::accepting)
+                             : fail(ErrorCode::denied, "there is no host key");
+  if (!tls) return turn_away(guest, Refusal::no_key, tls.error(), false);
+  guest->stream->secure(std::move(*tls),
+                        [this, guest](const std::expected<void, TrustError>& result) {
+                          if (!result) {
+                            return turn_away(guest, result.error().reason, result.error(), false);
+                          }
+                          guest->secured = true;
+                          greet(guest);
+                        });
+}
+
+void Reception::greet(Place guest) {
+  guest->stream->receive_greeting(
+      [this, guest](const Result<Hello>& hello) { greeted(guest, hello); });
+}
+
+// The hello comes before the verdict on the key: then the refusal reaches whoever is refused.
+void Reception::greeted(Place guest, const Result<Hello>& hello) {
+  if (!hello) {
+    const bool left = hello.error().code == ErrorCode::unreachable;
+    return turn_away(guest, Refusal::bad_greeting, hello.error(), !left);
+  }
+  Visitor visitor{guest->stream, {}, *hello};
+  if (guest->stream->tls() != nullptr) {
+    auto who = security_.trust->check(*guest->stream->tls(), "");
+    // A certificate may name several hosts: which of them this is, it has said.
+    if (who && who->host != hello->host_name && who->by_authority) {
+      who = security_.trust->check(*guest->stream->tls(), hello->host_name);
+    }
+    if (!who) return turn_away(guest, who.error().reason, who.error(), true);
+    if (who->host != hello->host_name) {
+      return turn_away(
+          guest, Refusal::wrong_host,
+          {ErrorCode::denied, fmt::format("it calls itself {} and has the key of host {}",
+                                          hello->host_name, who->host)},
+          true);
+    }
+    visitor.who = std::move(*who);
+  } else {
+    visitor.who.host = hello->host_name;
+  }
+  guests_.erase(guest);
+  arrived_(std::move(visitor));
+}
+
+void Reception::refuse(const Visitor& visitor, Refusal reason, const Error& why) {
+  refusals_.count(reason, visitor.stream->address(), why.message);
+  visitor.stream->send_and_close(encode_refusal(why));
+}
+
+void Reception::turn_away(Place guest, Refusal reason, const Error& why, bool tell) {
+  const auto stream = guest->stream;
+  guests_.erase(guest);
+  refusals_.count(reason, stream->address(), why.message);
+  if (tell) {
+    stream->send_and_close(encode_refusal(why));
+  } else {
+    stream->close();
+  }
+}
+
+void Reception::stop() {
+  stopped_ = true;
+  for (const Guest& guest : guests_) guest.stream->close();
+  guests_.clear();
+}
+
+}  // namespace farport

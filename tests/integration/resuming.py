@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Two farportd processes whose connection is cut, moved and attacked. Prints PASS or FAIL for each test.
+usage: resuming.py FARPORTD [NAME]..."""
+
+import contextlib
+import random
+import resource
+import socket
+import struct
+import sys
+import threading
+import traceback
+
+from processes import Farportd, exchange, wait_until
+from proxy import Proxy
+
+DEVICES = """
+[[emulated]]
+name = "PORT0"
+kind = "serial"
+[[export]]
+device = "*"
+hosts = ["b"]
+"""
+PORT = "a/serial:PORT0"
+TESTS = []
+FARPORTD = None
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def check(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+@contextlib.contextmanager
+def hosts(paths=1, session=""):
+    """a has a device; b reaches it through so many proxies, in order of preference."""
+    with contextlib.ExitStack() as stack:
+        def host(name, config):
+            one = Farportd(FARPORTD, name, config)
+            stack.callback(one.close)
+            stack.push(lambda kind, *_: kind and print(f"--- log of {name}:\n{one.log.read_text()}---"))
+            return one.start()
+
+        a = host("a", session + DEVICES)
+        proxies = [stack.enter_context(Proxy(a.port)) for _ in range(paths)]
+        addresses = ", ".join(f'"127.0.0.1:{one.port}"' for one in proxies)
+        b = host("b", f'{session}[[peer]]\nname = "a"\naddresses = [{addresses}]\n')
+        b.wait_connected("a")
+        yield a, b, proxies
+
+
+def peer_of(host, name):
+    return next(one for one in host.get("/v1/hosts") if one["name"] == name)
+
+
+class Echo:
+    """Bytes that go through a port and back, all the time, until stop() says how many came back right."""
+
+    def __init__(self, path):
+        self.path, self.rounds, self.error, self.ending = path, 0, None, False
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            while not self.ending:
+                data = random.Random(self.rounds).randbytes(600)
+                if exchange(self.path, data) != data:
+                    raise AssertionError(f"other bytes came back in round {self.rounds}")
+                self.rounds += 1
+        except Exception as error:  # told by the test, in its own thread
+            self.error = error
+
+    def wait_rounds(self, more):
+        goal = self.rounds + more
+        wait_until(f"{more} more rounds through {self.path}", lambda: self.error or self.rounds >= goal)
+        if self.error:
+            raise self.error
+
+    def stop(self):
+        self.ending = True
+        self.thread.join(60)
+        if self.error:
+            raise self.error
+        return self.rounds
+
+
+@contextlib.contextmanager
+def echo(path):
+    one = Echo(path)
+    try:
+        yield one
+    finally:
+        one.stop()
+
+
+@test
+def a_cut_is_a_pause():
+    with hosts() as (a, b, [wire]):
+        attached = b.attach(PORT)
+        with echo(attached["path"]) as bytes_:
+            for round_ in range(10):
+                bytes_.wait_rounds(2)
+                wire.cut()
+                wait_until("the session goes on", lambda n=round_: peer_of(b, "a")["resumes"] > n)
+            bytes_.wait_rounds(2)
+        check([one["id"] for one in b.attachments()] == [attached["id"]], f"attachments: {b.attachments()}")
+        check(b.attachments()[0]["state"] == "open", f"attachments: {b.attachments()}")
+        check(peer_of(a, "b")["resumes"] >= 10, f"a says {peer_of(a, 'b')}")
+
+
+@test
+def a_longer_cut_too():
+    with hosts() as (_, b, [wire]):
+        attached = b.attach(PORT)
+        with echo(attached["path"]) as bytes_:
+            bytes_.wait_rounds(2)
+            wire.close_port()
+            wait_until("b knows", lambda: peer_of(b, "a")["state"] == "resuming")
+            wire.open_port()
+            bytes_.wait_rounds(3)
+        check(peer_of(b, "a")["state"] == "connected", f"b says {peer_of(b, 'a')}")
+
+
+@test
+def not_resumed_in_time():
+    with hosts(session="[session]\nresume_timeout_s = 1\n") as (a, b, [wire]):
+        b.attach(PORT)
+        wire.close_port()
+        b.wait_no_attachments()
+        a.wait_free("serial:PORT0")
+        wire.open_port()
+        b.wait_connected("a")
+        b.attach(PORT)
+
+
+@test
+def detach_while_paused():
+    with hosts(session="[session]\nresume_timeout_s = 2\n") as (a, b, [wire]):
+        attached = b.attach(PORT)
+        wire.close_port()
+        wait_until("b knows", lambda: peer_of(b, "a")["state"] == "resuming")
+        wire.open_port()
+        b.detach(attached)
+        b.wait_no_attachments()
+        a.wait_free("serial:PORT0")
+
+
+@test
+def the_next_path_and_back():
+    with hosts(paths=2, session="[session]\npath_return_s = 1\n") as (a, b, [first, second]):
+        attached = b.attach(PORT)
+        with echo(attached["path"]) as bytes_:
+            bytes_.wait_rounds(1)
+            check(peer_of(b, "a")["address"].endswith(f":{first.port}"), f"b says {peer_of(b, 'a')}")
+            first.close_port()
+            wait_until("it uses the second path",
+                       lambda: peer_of(b, "a")["address"].endswith(f":{second.port}") and
+                       peer_of(b, "a")["state"] == "connected")
+            bytes_.wait_rounds(2)
+            first.open_port()
+            wait_until("it is back on the first path",
+                       lambda: peer_of(b, "a")["address"].endswith(f":{first.port}") and
+                       peer_of(b, "a")["state"] == "connected")
+            bytes_.wait_rounds(2)
+        check([one["id"] for one in b.attachments()] == [attached["id"]], f"attachments: {b.attachments()}")
+
+
+# --- attackers (in plain text: what an attacker with a key could say) ---
+
+HELLO, REFUSE = 1, 2
+BEGIN, RESUME = 0, 1
+
+
+def hello(name, boot, session, purpose=BEGIN, received=0, connection=1):
+    body = struct.pack("<IHH16s16sIIIIII", 0x50524146, 1, 1, boot, session, 65536, 2048, 0, connection, purpose, 0)
+    return struct.pack("<IBBHQQII", len(body) + len(name), HELLO, len(body), 0, 0, received, 0, 0) + body + name
+
+
+def said_to(port, words, limit_s=10):
+    """What the daemon answers until it closes: (frame type, text)."""
+    with socket.create_connection(("127.0.0.1", port), timeout=limit_s) as one:
+        one.sendall(words)
+        answer = b""
+        while len(answer) < 32 or len(answer) < 32 + struct.unpack_from("<I", answer)[0]:
+            more = one.recv(4096)
+            if not more:
+                break
+            answer += more
+    if len(answer) < 32:
+        return None, ""
+    return answer[4], answer[32 + answer[5]:].decode()
+
+
+def taken_apart(words):
+    """name, boot and session id of a hello that was overheard."""
+    length, _, body_bytes = struct.unpack_from("<IBB", words)
+    _, _, _, boot, session = struct.unpack_from("<IHH16s16s", words, 32)
+    return words[32 + body_bytes:32 + length], boot, session
+
+
+@test
+def false_resumes_are_refused():
+    with hosts() as (a, b, [wire]):
+        attached = b.attach(PORT)
+        name, boot, session = taken_apart(wire.first_words[0])
+        check(name == b"b", f"overheard {name}")
+        with echo(attached["path"]) as bytes_:
+            bytes_.wait_rounds(1)
+            for what, words, reason in [
+                    ("numbers from the future", hello(b"b", boot, session, RESUME, 1 << 40, 2), "claims frame"),
+                    ("numbers from the past", hello(b"b", boot, session, RESUME, 0, 2), "goes back"),
+                    ("a replayed resume", hello(b"b", boot, session, RESUME, 0, 1), "been there before"),
+                    ("a stolen session", hello(b"eve", boot, session, RESUME, 0, 2), "claims a session of host b"),
+                    ("an unknown session", hello(b"b", boot, b"x" * 16, RESUME, 0, 2), "no such session"),
+                    ("another boot", hello(b"b", b"y" * 16, session, RESUME, 0, 2), "no such session")]:
+                kind, text = said_to(a.port, words)
+                check(kind == REFUSE and reason in text, f"{what}: {kind} {text!r}")
+                bytes_.wait_rounds(1)
+        check(peer_of(b, "a")["resumes"] == 0, f"the session was disturbed: {peer_of(b, 'a')}")
+
+
+@test
+def ten_thousand_half_open_connections():
+    with hosts() as (a, b, _):
+        attached = b.attach(PORT)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        count = min(10_000, hard - 200) if hard != resource.RLIM_INFINITY else 10_000
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 200), hard))
+        open_ = []
+        try:
+            with echo(attached["path"]) as bytes_:
+                bytes_.wait_rounds(1)
+                _, before = a.threads_and_rss()
+                for _ in range(count):
+                    open_.append(socket.create_connection(("127.0.0.1", a.port), timeout=10))
+                _, during = a.threads_and_rss()
+                bytes_.wait_rounds(2)
+                # A friend is let in beside them.
+                kind, text = said_to(a.port, hello(b"friend", b"f" * 16, b"s" * 16))
+                check(kind == HELLO and text == "a", f"a friend was not let in: {kind} {text!r}")
+        finally:
+            for one in open_:
+                one.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        check(count >= 1000, f"only {count} connections were possible here")
+        check(during - before < 16e6, f"{count} strangers cost {during - before} bytes")
+        check(peer_of(b, "a")["resumes"] == 0, f"the session was disturbed: {peer_of(b, 'a')}")
+
+
+def main():
+    global FARPORTD
+    FARPORTD, names = sys.argv[1], sys.argv[2:]
+    failed = False
+    for function in TESTS:
+        if names and function.__name__ not in names:
+            continue
+        try:
+            function()
+            print(f"PASS {function.__name__}", flush=True)
+        except Exception as error:  # every failure of a test is told, and the next test runs
+            failed = True
+            traceback.print_exc(file=sys.stdout)
+            print(f"FAIL {function.__name__}: {error}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
