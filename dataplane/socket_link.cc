@@ -1,7 +1,9 @@
 #include "dataplane/socket_link.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <cassert>
@@ -13,7 +15,8 @@ namespace farport {
 namespace {
 
 constexpr int kUnsentBytesMax = 256 << 10;
-constexpr int kUserTimeoutMs = 20'000;
+// Longer than a network hesitates; a session outlives the connection.
+constexpr int kUserTimeoutMs = 3'000;
 constexpr uint64_t kLastWordsNs = 1'000'000'000;
 
 }  // namespace
@@ -29,8 +32,7 @@ Result<void> prepare_link_socket(int fd) {
   return {};
 }
 
-SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer,
-                       LinkOptions options)
+SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer, LinkOptions options)
     : worker_(worker),
       socket_(std::move(socket)),
       peer_(std::move(peer)),
@@ -54,14 +56,19 @@ SocketLink::~SocketLink() {
 
 void SocketLink::start(LinkEvents& events) {
   events_ = &events;
+  // The ring waits for a socket only if it may block.
+  const int flags = fcntl(socket_.get(), F_GETFL);
+  if ((flags & O_NONBLOCK) != 0) fcntl(socket_.get(), F_SETFL, flags & ~O_NONBLOCK);
+  if (options_.tls) tls_.emplace(std::move(options_.tls), socket_.get(), peer_);
   if (worker_.spins()) worker_.add_pollable(*this);
   prepare_receive();
 }
 
 uint64_t SocketLink::unanswered_ns() const { return 0; }
 
-Result<void> SocketLink::export_key(std::string_view, std::span<const std::byte>,
-                                    std::span<std::byte>) {
+Result<void> SocketLink::export_key(std::string_view label, std::span<const std::byte> context,
+                                    std::span<std::byte> out) {
+  if (tls_) return tls_->export_key(label, context, out);
   return fail(ErrorCode::usage, "the link to " + peer_ + " is not encrypted: it has no keys");
 }
 
@@ -92,31 +99,62 @@ void SocketLink::send(std::span<const std::byte> head, std::span<const std::byte
 
 void SocketLink::flush() {
   if (!ready()) was_full_ = true;
-  if (sending_ != nullptr || filling_->bytes == 0 || lost_) return;
+  if (sending_ != nullptr || !something_to_send() || lost_) return;
   sending_ = filling_;
   filling_ = filling_ == batches_[0].get() ? batches_[1].get() : batches_[0].get();
-  send_message_ = {};
-  send_message_.msg_iov = sending_->pieces.data();
-  send_message_.msg_iovlen = sending_->piece_count;
-  // Mostly the socket has room: the ring is for when it does not.
-  if (!send_now()) submit_send();
+  unsealed_ = std::span(sending_->pieces).first(sending_->piece_count);
+  go_on_sending();
 }
 
-// True when the batch has left, or the link is lost.
-bool SocketLink::send_now() {
-  const ssize_t result = sendmsg(socket_.get(), &send_message_, MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (result >= 0) {
-    if (!advance(static_cast<size_t>(result))) return false;
-  } else if (errno == EAGAIN || errno == EINTR) {
-    return false;
-  } else {
-    const int number = errno;
-    batch_sent();
-    lose(errno_error(number, peer_));
-    return true;
+bool SocketLink::something_to_send() const {
+  // TLS has answers of its own to give, and ends the connection in order.
+  return filling_->bytes != 0 || (tls_ && (!tls_->sealed().empty() || (closing_ && !end_sealed_)));
+}
+
+// Until the batch has left, the socket is full, or the link is lost. Mostly the socket has room:
+// the ring is for when it does not.
+void SocketLink::go_on_sending() {
+  while (next_message()) {
+    if (send_now()) continue;
+    if (!lost_) return submit_send();
+    break;
   }
   batch_sent();
-  return true;
+}
+
+// What is to be sent of the batch next; false when there is nothing, or the link is lost.
+bool SocketLink::next_message() {
+  if (lost_) return false;
+  send_message_ = {};
+  if (!tls_) {
+    send_message_.msg_iov = unsealed_.data();
+    send_message_.msg_iovlen = unsealed_.size();
+    unsealed_ = {};
+    message_left_ = std::exchange(sending_->bytes, 0);
+    return message_left_ != 0;
+  }
+  if (auto sealed = tls_->seal(unsealed_); !sealed) {
+    lose(std::move(sealed.error()));
+    return false;
+  }
+  if (closing_ && unsealed_.empty() && filling_->bytes == 0 && !end_sealed_) {
+    end_sealed_ = true;
+    tls_->seal_end();
+  }
+  const auto bytes = tls_->sealed();
+  sealed_piece_ = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+  send_message_.msg_iov = &sealed_piece_;
+  send_message_.msg_iovlen = 1;
+  message_left_ = bytes.size();
+  return message_left_ != 0;
+}
+
+// True when the message has left.
+bool SocketLink::send_now() {
+  const ssize_t result = sendmsg(socket_.get(), &send_message_, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (result >= 0) return advance(static_cast<size_t>(result));
+  if (errno != EAGAIN && errno != EINTR) lose(errno_error(errno, peer_));
+  return false;
 }
 
 void SocketLink::submit_send() {
@@ -127,8 +165,9 @@ void SocketLink::submit_send() {
 
 // Takes what was sent off the message; true when nothing is left.
 bool SocketLink::advance(size_t bytes) {
-  sending_->bytes -= bytes;
-  if (sending_->bytes == 0) return true;
+  if (tls_) tls_->sent(bytes);
+  message_left_ -= bytes;
+  if (message_left_ == 0) return true;
   while (bytes >= send_message_.msg_iov->iov_len) {
     bytes -= send_message_.msg_iov->iov_len;
     ++send_message_.msg_iov;
@@ -152,35 +191,34 @@ void SocketLink::batch_sent() {
 
 void SocketLink::sent(int result, uint32_t) {
   assert(sending_ != nullptr);
-  if (result > 0 && !lost_ && !advance(static_cast<size_t>(result))) {
-    submit_send();
-    return;
+  if (result > 0 && !lost_) {
+    if (!advance(static_cast<size_t>(result))) return submit_send();
+    go_on_sending();
+  } else {
+    batch_sent();
+    if (result <= 0) lose(errno_error(result == 0 ? EPIPE : -result, peer_));
+    lost_ = true;  // also when it was closing
   }
-  batch_sent();
-  if (result <= 0) lose(errno_error(result == 0 ? EPIPE : -result, peer_));
-  if (!lost_ && filling_->bytes != 0) flush();
+  if (sending_ == nullptr && something_to_send() && !lost_) flush();
   maybe_closed();
 }
 
 // --- receiving ---
 
 void SocketLink::prepare_receive() {
-  if (staging_begin_ == staging_end_) staging_begin_ = staging_end_ = 0;
   receive_message_ = {};
   receive_message_.msg_iov = receive_pieces_.data();
-  if (in_frame_) {
+  if (tls_) {
+    // Opening takes what it needs from the socket.
+  } else if (in_frame_) {
     assert(staging_begin_ == staging_end_);
+    staging_begin_ = staging_end_ = 0;
     const auto rest = data_.subspan(data_done_);
     receive_pieces_ = {iovec{rest.data(), rest.size()}, iovec{staging_.data(), behind_bytes}};
     receive_message_.msg_iovlen = 2;
     receive_asked_ = rest.size() + behind_bytes;
   } else {
-    if (staging_begin_ > 0) {  // the beginning of a head: to the front
-      std::memmove(staging_.data(), staging_.data() + staging_begin_,
-                   staging_end_ - staging_begin_);
-      staging_end_ -= staging_begin_;
-      staging_begin_ = 0;
-    }
+    prepare_staging();
     receive_pieces_[0] = {staging_.data() + staging_end_, staging_bytes - staging_end_};
     receive_message_.msg_iovlen = 1;
     receive_asked_ = staging_bytes - staging_end_;
@@ -189,10 +227,30 @@ void SocketLink::prepare_receive() {
   if (!worker_.spins()) submit_receive();
 }
 
+// Room behind what is not parsed yet: at most the beginning of a head, which moves to the front.
+void SocketLink::prepare_staging() {
+  if (staging_begin_ == 0) return;
+  if (staging_begin_ != staging_end_) {
+    std::memmove(staging_.data(), staging_.data() + staging_begin_, staging_end_ - staging_begin_);
+  }
+  staging_end_ -= staging_begin_;
+  staging_begin_ = 0;
+}
+
 void SocketLink::submit_receive() {
   receive_due_ = false;
   receiving_ = true;
   io_uring_sqe* sqe = worker_.prepare(receive_);
+  if (tls_) {
+    // What was read before the link began does not make the socket readable.
+    if (tls_->holds_unopened() && !drained_) {
+      io_uring_prep_nop(sqe);
+    } else {
+      io_uring_prep_poll_add(sqe, socket_.get(), POLLIN);
+    }
+    drained_ = true;
+    return;
+  }
   io_uring_prep_recvmsg(sqe, socket_.get(), &receive_message_, 0);
   // There is nothing to be had before the next packet: do not try, wait for it.
   if (drained_) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
@@ -200,6 +258,13 @@ void SocketLink::submit_receive() {
 
 unsigned SocketLink::poll() {
   if (!receive_due_ || closing_ || lost_) return 0;
+  if (tls_) {
+    opened_ = 0;
+    if (open_records()) return opened_;
+    receive_due_ = false;
+    maybe_closed();
+    return 1;
+  }
   const ssize_t result = recvmsg(socket_.get(), &receive_message_, MSG_DONTWAIT);
   if (result < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
   receive_due_ = false;
@@ -217,8 +282,12 @@ void SocketLink::received(int result, uint32_t) {
     maybe_closed();
     return;
   }
-  if (result == -EINTR || result == -EAGAIN) {
-    prepare_receive();
+  if (tls_ || result == -EINTR || result == -EAGAIN) {
+    if (!tls_ || open_records()) {
+      prepare_receive();
+    } else {
+      maybe_closed();
+    }
     return;
   }
   if (result <= 0) {
@@ -239,6 +308,34 @@ void SocketLink::received(int result, uint32_t) {
   } else {
     maybe_closed();
   }
+}
+
+// Opens what has come, for one round; false when the link is to end.
+bool SocketLink::open_records() {
+  tls_->begin_round();
+  for (;;) {
+    if (!in_frame_) prepare_staging();
+    auto to = in_frame_ ? data_.subspan(data_done_) : std::span(staging_).subspan(staging_end_);
+    const auto opened = tls_->open(to);
+    if (!opened) {
+      send_alert();
+      lose(opened.error());
+      return false;
+    }
+    if (*opened == 0) break;
+    ++opened_;
+    (in_frame_ ? data_done_ : staging_end_) += *opened;
+    if (!parse()) return false;
+  }
+  if (!tls_->sealed().empty()) flush();  // an answer of TLS's own
+  return true;
+}
+
+// Tells the peer what TLS has against it, if that can be done at once.
+void SocketLink::send_alert() {
+  if (sending_ != nullptr || tls_->sealed().empty()) return;
+  const auto alert = tls_->sealed();
+  ::send(socket_.get(), alert.data(), alert.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 // Takes all frames that are there; false when the link is to end.
@@ -299,9 +396,7 @@ void SocketLink::close() {
   if (lost_) {
     if (sending_ != nullptr) worker_.cancel(send_);
   } else {
-    if (sending_ == nullptr && filling_->bytes != 0) {
-      flush();
-    }
+    flush();
     if (sending_ != nullptr) close_timer_.arm_after(kLastWordsNs);
   }
   maybe_closed();

@@ -4,6 +4,9 @@
 // the loop leaves in one sendmsg; while that is under way the next batch gathers. Receiving: short
 // frames come many at a time through a staging block; the data of a long frame is received right
 // where it belongs, with a little room behind it for the next frame's head.
+//
+// With TLS (tls.h) a batch is sealed into one block, a part at a time, and that leaves in one send;
+// what comes is opened right where it belongs. The ring then only says that something has come.
 #pragma once
 
 #include <sys/socket.h>
@@ -11,6 +14,8 @@
 
 #include <array>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,7 +33,9 @@ namespace farport {
 Result<void> prepare_link_socket(int fd);
 
 struct LinkOptions {
-  UniqueSsl tls;          // an established connection's; empty: plain
+  // Its handshake is finished; what it has already read of the session is delivered first. Empty:
+  // plain. See prepare_tls_context() for what its context should have.
+  UniqueSsl tls;
   bool compress = false;  // both ends take compressed frames: used where it pays
 };
 
@@ -81,13 +88,19 @@ class SocketLink final : public Link, private Pollable {
     SocketLink& link;
   };
 
+  bool something_to_send() const;
+  void go_on_sending();
+  bool next_message();
   bool send_now();
   void submit_send();
   void sent(int result, uint32_t flags);
   bool advance(size_t bytes);
   void batch_sent();
   void prepare_receive();
+  void prepare_staging();
   void submit_receive();
+  bool open_records();
+  void send_alert();
   unsigned poll() override;
   void before_sleep() override;
   void received(int result, uint32_t flags);
@@ -102,12 +115,17 @@ class SocketLink final : public Link, private Pollable {
   FileDescriptor socket_;
   std::string peer_;
   LinkOptions options_;
+  std::optional<TlsRecords> tls_;
   LinkEvents* events_ = nullptr;
 
   std::array<std::unique_ptr<Batch>, 2> batches_;
   Batch* filling_;
   Batch* sending_ = nullptr;
   msghdr send_message_{};
+  size_t message_left_ = 0;    // bytes of it to be sent yet
+  std::span<iovec> unsealed_;  // of the batch being sent
+  iovec sealed_piece_{};       // the message, with TLS
+  bool end_sealed_ = false;    // TLS's own end is on its way
   Send send_{*this};
   bool was_full_ = false;
 
@@ -123,6 +141,7 @@ class SocketLink final : public Link, private Pollable {
   msghdr receive_message_{};
   size_t receive_asked_ = 0;
   bool drained_ = false;  // the last receive got less than it asked for
+  unsigned opened_ = 0;   // records, in this round
   Receive receive_{*this};
   bool receiving_ = false;    // the ring has a receive of ours
   bool receive_due_ = false;  // prepared, to be polled for or submitted
