@@ -1,8 +1,8 @@
 #include "dataplane/socket_link.h"
 
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -64,7 +64,18 @@ void SocketLink::start(LinkEvents& events) {
   prepare_receive();
 }
 
-uint64_t SocketLink::unanswered_ns() const { return 0; }
+uint64_t SocketLink::unanswered_ns() const {
+  if (!socket_) return 0;
+  tcp_info info{};
+  socklen_t bytes = sizeof info;
+  if (getsockopt(socket_.get(), IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return 0;
+  constexpr uint64_t kMs = 1'000'000;
+  return unanswered_.at(worker_.now_ns(), {.unacknowledged = info.tcpi_unacked,
+                                           .bytes_acknowledged = info.tcpi_bytes_acked,
+                                           .sent_ns_ago = info.tcpi_last_data_sent * kMs,
+                                           .answered_ns_ago = info.tcpi_last_ack_recv * kMs,
+                                           .received_ns_ago = info.tcpi_last_data_recv * kMs});
+}
 
 Result<void> SocketLink::export_key(std::string_view label, std::span<const std::byte> context,
                                     std::span<std::byte> out) {

@@ -23,6 +23,7 @@
 #include "dataplane/limits.h"
 #include "dataplane/link.h"
 #include "dataplane/tls.h"
+#include "dataplane/unanswered.h"
 #include "dataplane/worker.h"
 
 namespace farport {
@@ -116,6 +117,7 @@ class SocketLink final : public Link, private Pollable {
   std::string peer_;
   LinkOptions options_;
   std::optional<TlsRecords> tls_;
+  mutable UnansweredClock unanswered_;  // remembers the last look
   LinkEvents* events_ = nullptr;
 
   std::array<std::unique_ptr<Batch>, 2> batches_;
