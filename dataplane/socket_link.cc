@@ -60,6 +60,11 @@ void SocketLink::start(LinkEvents& events) {
   const int flags = fcntl(socket_.get(), F_GETFL);
   if ((flags & O_NONBLOCK) != 0) fcntl(socket_.get(), F_SETFL, flags & ~O_NONBLOCK);
   if (options_.tls) tls_.emplace(std::move(options_.tls), socket_.get(), peer_);
+  if (options_.compress) {
+    packer_.emplace();
+    arrived_packed_.resize(limits::frame_data_bytes_max);
+    for (auto& batch : batches_) batch->packed.resize(packed_bytes_max);
+  }
   if (worker_.spins()) worker_.add_pollable(*this);
   prepare_receive();
 }
@@ -87,7 +92,8 @@ Result<void> SocketLink::export_key(std::string_view label, std::span<const std:
 
 bool SocketLink::ready() const {
   return !closing_ && !lost_ && filling_->heads_used + head_bytes_max <= heads_bytes &&
-         filling_->piece_count + 2 <= pieces_max && filling_->bytes < batch_bytes_max;
+         filling_->piece_count + 2 <= pieces_max && filling_->bytes < batch_bytes_max &&
+         (!options_.compress || filling_->packed_used + packed_frame_max <= packed_bytes_max);
 }
 
 void SocketLink::send(std::span<const std::byte> head, std::span<const std::byte> data) {
@@ -96,6 +102,9 @@ void SocketLink::send(std::span<const std::byte> head, std::span<const std::byte
   std::byte* to = batch.heads.data() + batch.heads_used;
   std::memcpy(to, head.data(), head.size());
   batch.heads_used += head.size();
+  if (options_.compress && data.size() >= CompressionPolicy::frame_data_bytes_min) {
+    data = pack({to, head.size()}, data);
+  }
   if (batch.last_is_head) {
     batch.pieces[batch.piece_count - 1].iov_len += head.size();
   } else {
@@ -106,6 +115,42 @@ void SocketLink::send(std::span<const std::byte> head, std::span<const std::byte
     batch.pieces[batch.piece_count++] = {const_cast<std::byte*>(data.data()), data.size()};
   }
   batch.bytes += head.size() + data.size();
+}
+
+// The data as it is to be sent: itself, or compressed in the batch's own memory, and the head says
+// so.
+std::span<const std::byte> SocketLink::pack(std::span<std::byte> head,
+                                            std::span<const std::byte> data) {
+  auto header = wire::decode<wire::FrameHeader>(head.first(sizeof(wire::FrameHeader)));
+  if (!wire::compressible(header.type)) return data;
+  CompressionPolicy& policy = options_.compression;
+  const uint64_t begin_ns = worker_.now_ns();
+  const auto next = policy.next(begin_ns);
+  if (next == CompressionPolicy::Next::plain) return data;
+  const bool sample = next == CompressionPolicy::Next::sample;
+  const auto tried =
+      data.first(sample ? std::min(data.size(), CompressionPolicy::sample_bytes) : data.size());
+  const auto room =
+      std::span(filling_->packed).subspan(filling_->packed_used, tried.size() - tried.size() / 8);
+  const size_t bytes = packer_->pack(tried, room);
+  const uint64_t end_ns = worker_.now_ns();
+  policy.tried(end_ns, tried.size(), bytes == 0 ? tried.size() : bytes, end_ns - begin_ns);
+  if (sample) ++compression_.samples;
+  if (sample || bytes == 0) return data;
+  filling_->packed_used += bytes;
+  ++compression_.frames;
+  compression_.bytes_before += data.size();
+  compression_.bytes_after += bytes;
+  header.bytes = header.body_bytes + static_cast<uint32_t>(bytes);
+  header.flags |= wire::frame_flags::compressed;
+  wire::encode(head.data(), header);
+  return room.first(bytes);
+}
+
+CompressionCounters SocketLink::compression() const {
+  CompressionCounters counters = compression_;
+  counters.on = options_.compression.on();
+  return counters;
 }
 
 void SocketLink::flush() {
@@ -169,6 +214,7 @@ bool SocketLink::send_now() {
 }
 
 void SocketLink::submit_send() {
+  if (options_.compress) waiting_since_ns_ = worker_.now_ns();
   // MSG_WAITALL: the kernel goes on by itself after a partial send.
   io_uring_prep_sendmsg(worker_.prepare(send_), socket_.get(), &send_message_,
                         MSG_NOSIGNAL | MSG_WAITALL);
@@ -191,7 +237,7 @@ bool SocketLink::advance(size_t bytes) {
 }
 
 void SocketLink::batch_sent() {
-  sending_->heads_used = sending_->piece_count = sending_->bytes = 0;
+  sending_->heads_used = sending_->packed_used = sending_->piece_count = sending_->bytes = 0;
   sending_->last_is_head = false;
   sending_ = nullptr;
   if (was_full_ && ready()) {
@@ -203,6 +249,11 @@ void SocketLink::batch_sent() {
 void SocketLink::sent(int result, uint32_t) {
   assert(sending_ != nullptr);
   if (result > 0 && !lost_) {
+    if (options_.compress) {
+      const uint64_t now_ns = worker_.now_ns();
+      options_.compression.waited(now_ns, static_cast<uint64_t>(result),
+                                  now_ns - waiting_since_ns_);
+    }
     if (!advance(static_cast<size_t>(result))) return submit_send();
     go_on_sending();
   } else {
@@ -374,10 +425,18 @@ bool SocketLink::begin_frame() {
   staging_begin_ += sizeof header_;
   std::memcpy(body_.data(), staging_.data() + staging_begin_, header_.body_bytes);
   staging_begin_ += header_.body_bytes;
-  auto placed = events_->place(header_, std::span(body_).first(header_.body_bytes));
-  if (!placed) return false;
-  assert(placed->size() == header_.data_bytes());
-  data_ = *placed;
+  if ((header_.flags & wire::frame_flags::compressed) != 0) {
+    if (!options_.compress) {
+      lose({ErrorCode::failed, peer_ + " sent a compressed frame, which was not agreed on"});
+      return false;
+    }
+    data_ = std::span(arrived_packed_).first(header_.data_bytes());
+  } else {
+    auto placed = events_->place(header_, std::span(body_).first(header_.body_bytes));
+    if (!placed) return false;
+    assert(placed->size() == header_.data_bytes());
+    data_ = *placed;
+  }
   data_done_ = std::min(data_.size(), staging_end_ - staging_begin_);
   if (data_done_ > 0) std::memcpy(data_.data(), staging_.data() + staging_begin_, data_done_);
   staging_begin_ += data_done_;
@@ -387,7 +446,31 @@ bool SocketLink::begin_frame() {
 
 bool SocketLink::finish_frame() {
   in_frame_ = false;
+  if ((header_.flags & wire::frame_flags::compressed) != 0 && !unpack_frame()) return false;
   return events_->deliver(header_, std::span(body_).first(header_.body_bytes), data_).has_value();
+}
+
+// Puts the data where it belongs, and makes the header that of the frame without compression.
+bool SocketLink::unpack_frame() {
+  const auto packed = data_;
+  const uint32_t bytes = unpacked_bytes(packed);
+  if (bytes == 0 || bytes > limits::frame_data_bytes_max) {
+    lose({ErrorCode::failed, peer_ + " sent a compressed frame longer than the limit, or empty"});
+    return false;
+  }
+  header_.bytes = header_.body_bytes + bytes;
+  header_.flags &= static_cast<uint16_t>(~wire::frame_flags::compressed);
+  auto placed = events_->place(header_, std::span(body_).first(header_.body_bytes));
+  if (!placed) return false;
+  assert(placed->size() == bytes);
+  data_ = *placed;
+  if (!unpack(packed, data_)) {
+    lose({ErrorCode::failed, peer_ + " sent a compressed frame that does not unpack to the length "
+                                     "it names"});
+    return false;
+  }
+  ++compression_.frames_received;
+  return true;
 }
 
 // --- ending ---

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/compression.h"
 #include "dataplane/file_descriptor.h"
 #include "dataplane/limits.h"
 #include "dataplane/link.h"
@@ -38,6 +39,8 @@ struct LinkOptions {
   // plain. See prepare_tls_context() for what its context should have.
   UniqueSsl tls;
   bool compress = false;  // both ends take compressed frames: used where it pays
+  // What is known of the way already, such as from the session's last connection.
+  CompressionPolicy compression;
 };
 
 class SocketLink final : public Link, private Pollable {
@@ -56,17 +59,25 @@ class SocketLink final : public Link, private Pollable {
   Result<void> export_key(std::string_view label, std::span<const std::byte> context,
                           std::span<std::byte> out) override;
 
+  CompressionCounters compression() const;
+  const CompressionPolicy& compression_policy() const { return options_.compression; }
+
  private:
   static constexpr size_t staging_bytes = 64 << 10;
   static constexpr size_t behind_bytes = 4 << 10;  // room for heads behind a long frame's data
   static constexpr size_t heads_bytes = 64 << 10;
   static constexpr size_t pieces_max = 256;
   static constexpr size_t batch_bytes_max = 512 << 10;
+  // Of compressed data in a batch; a frame that does not shrink by an eighth goes as it is.
+  static constexpr size_t packed_bytes_max = 256 << 10;
+  static constexpr size_t packed_frame_max = limits::frame_data_bytes_max / 8 * 7;
 
   // What leaves in one sendmsg. The block of heads never moves once made.
   struct Batch {
     std::vector<std::byte> heads = std::vector<std::byte>(heads_bytes);
     size_t heads_used = 0;
+    std::vector<std::byte> packed;  // empty without compression
+    size_t packed_used = 0;
     std::array<iovec, pieces_max> pieces;
     size_t piece_count = 0;
     size_t bytes = 0;
@@ -89,6 +100,7 @@ class SocketLink final : public Link, private Pollable {
     SocketLink& link;
   };
 
+  std::span<const std::byte> pack(std::span<std::byte> head, std::span<const std::byte> data);
   bool something_to_send() const;
   void go_on_sending();
   bool next_message();
@@ -108,6 +120,7 @@ class SocketLink final : public Link, private Pollable {
   bool parse();
   bool begin_frame();
   bool finish_frame();
+  bool unpack_frame();
   void lose(Error why);
   void maybe_closed();
   void report_closed();
@@ -117,6 +130,11 @@ class SocketLink final : public Link, private Pollable {
   std::string peer_;
   LinkOptions options_;
   std::optional<TlsRecords> tls_;
+  // With compression.
+  std::optional<Packer> packer_;
+  std::vector<std::byte> arrived_packed_;
+  CompressionCounters compression_;
+  uint64_t waiting_since_ns_ = 0;
   mutable UnansweredClock unanswered_;  // remembers the last look
   LinkEvents* events_ = nullptr;
 
