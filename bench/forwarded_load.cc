@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bench/meeting.h"
+#include "bench/throwaway_tls.h"
 #include "dataplane/session.h"
 #include "dataplane/socket_link.h"
 #include "devices/emulated/source_sink.h"
@@ -40,6 +41,12 @@ class ForwardedEnd : public SessionEvents, public ChannelEvents {
   // Until the session is over; the error it ended with is that of the whole end, unless done().
   Result<void> run(const Load& load, FileDescriptor socket, bool connecting) {
     if (auto prepared = prepare_link_socket(socket.get()); !prepared) return prepared;
+    LinkOptions options;
+    if (load.tls) {
+      auto ssl = handshake(socket.get(), connecting);
+      if (!ssl) return std::unexpected(ssl.error());
+      options.tls = std::move(*ssl);
+    }
     WorkerSettings worker_settings;
     // Longer than any pause in the load: it never sleeps.
     if (load.wait == Wait::spin) worker_settings.spin_us = 1'000'000;
@@ -56,7 +63,8 @@ class ForwardedEnd : public SessionEvents, public ChannelEvents {
     peer.frame_data_bytes_max = limits::frame_data_bytes_max;
     session_ = std::make_unique<Session>(
         *worker_, *worker_, settings, std::move(peer),
-        std::make_unique<SocketLink>(*worker_, std::move(socket), "peer"), *this);
+        std::make_unique<SocketLink>(*worker_, std::move(socket), "peer", std::move(options)),
+        *this);
     session_->start();
     opened(*session_);
     Timer limit(*worker_, [](void* self) { static_cast<Worker*>(self)->stop(); }, worker_);

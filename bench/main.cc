@@ -115,6 +115,7 @@ CLI::App* add_transfer(CLI::App& app, Options& options) {
   list("--depth", selection.depths, "transfers in flight: 1,16,64");
   list("--link", selection.links, "loopback (default), netns: namespaces joined by veth (root)");
   list("--wait", selection.waits, "how both ends wait: sleep, spin");
+  list("--tls", selection.tls, "off (default), on: our side encrypted, the floor plain as ever");
   list("--kind", selection.kinds, "bulk (default), interrupt");
   list("--direction", selection.directions, "in (default), out");
   command->add_flag("--full", selection.full, "every size from 64 B to 1 MiB, depth 1 to 64");

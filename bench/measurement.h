@@ -21,6 +21,7 @@ struct Load {
   uint32_t size = 64;                      // data bytes of a transfer
   uint32_t depth = 1;                      // transfers in flight
   Wait wait = Wait::sleep;
+  bool tls = false;        // ours only: the floor is plain
   double warm_up_s = 0.2;  // pools fill, buffers grow, nothing is counted
   double seconds = 0.3;
 };

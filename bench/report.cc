@@ -81,6 +81,7 @@ nlohmann::json to_json(const Machine& machine, const std::vector<Row>& rows) {
         {"size", row.load.size},
         {"depth", row.load.depth},
         {"wait", name(row.load.wait)},
+        {"tls", row.load.tls},
         {"goodput_bytes_s", row.ours.goodput_bytes_s},
         {"floor_goodput_bytes_s", row.floor.goodput_bytes_s},
         {"goodput_ratio", row.goodput_ratio()},
@@ -129,49 +130,85 @@ std::string table_head(const Machine& machine) {
       machine.cpu, machine.cores, machine.system, machine.kernel, machine.version, machine.compiler,
       machine.asserts ? "" : ", no asserts");
   return first + fmt::format(
-                     "{:<8} {:<9} {:<3} {:>7} {:>5} {:<5} | {:>10} {:>10} {:>5} | {:>8} "
+                     "{:<8} {:<9} {:<3} {:>7} {:>5} {:<5} {:<3} | {:>10} {:>10} {:>5} | {:>8} "
                      "{:>8} {:>5} {:>8} {:>8} | {:>9} {:>6} {:>6} {:>6} {:>7}\n",
-                     "link", "kind", "dir", "size", "depth", "wait", "goodput", "floor", "ratio",
-                     "p50 us", "floor", "ratio", "p99", "p99.9", "per s", "cpu us", "floor",
-                     "alloc", "RSS");
+                     "link", "kind", "dir", "size", "depth", "wait", "tls", "goodput", "floor",
+                     "ratio", "p50 us", "floor", "ratio", "p99", "p99.9", "per s", "cpu us",
+                     "floor", "alloc", "RSS");
 }
 
 std::string table_line(const Row& row) {
   const Figures& ours = row.ours;
   return fmt::format(
-      "{:<8} {:<9} {:<3} {:>7} {:>5} {:<5} | {:>10} {:>10} {:>5.2f} | {:>8.1f} {:>8.1f} {:>5.2f} "
+      "{:<8} {:<9} {:<3} {:>7} {:>5} {:<5} {:<3} | {:>10} {:>10} {:>5.2f} | {:>8.1f} {:>8.1f} "
+      "{:>5.2f} "
       "{:>8.1f} {:>8.1f} | {:>9.0f} {:>6.2f} {:>6.2f} {:>6.3f} {:>4.0f} MB\n",
       name(row.load.link), name(row.load.kind), row.load.in ? "in" : "out",
-      size_text(row.load.size), row.load.depth, name(row.load.wait),
+      size_text(row.load.size), row.load.depth, name(row.load.wait), row.load.tls ? "on" : "off",
       rate_text(ours.goodput_bytes_s), rate_text(row.floor.goodput_bytes_s), row.goodput_ratio(),
       ours.rtt_us_p50, row.floor.rtt_us_p50, row.rtt_ratio(), ours.rtt_us_p99, ours.rtt_us_p999,
       ours.transfers_s, ours.cpu_us_per_transfer, row.floor.cpu_us_per_transfer,
       ours.allocations_per_transfer, ours.rss_bytes / 1e6);
 }
 
+namespace {
+
+std::string judged(const Row& row, std::string_view what, double value, bool met) {
+  return fmt::format("{:<6} {} {} depth {} {}{}: {} is {:.4g}\n", met ? "met" : "MISSED",
+                     row.load.in ? "in" : "out", size_text(row.load.size), row.load.depth,
+                     name(row.load.wait), row.load.tls ? " tls" : "", what, value);
+}
+
+bool same_but_for_tls(const Load& one, const Load& other) {
+  return one.link == other.link && one.kind == other.kind && one.in == other.in &&
+         one.size == other.size && one.depth == other.depth && one.wait == other.wait;
+}
+
+// What TLS costs: beside the same load without it, if that was measured.
+std::string tls_targets(const Row& row, const std::vector<Row>& rows) {
+  const auto plain = std::find_if(rows.begin(), rows.end(), [&](const Row& other) {
+    return !other.load.tls && same_but_for_tls(other.load, row.load);
+  });
+  if (plain == rows.end()) return {};
+  std::string text;
+  if (row.load.kind == TransferType::bulk && row.load.size == 64 * 1024 && row.load.depth == 16 &&
+      plain->ours.goodput_bytes_s > 0) {
+    const double kept = row.ours.goodput_bytes_s / plain->ours.goodput_bytes_s;
+    text += judged(row, "goodput / without TLS (at least 0.65)", kept, kept >= 0.65);
+  }
+  if (row.load.size == 64 && row.load.depth == 1) {
+    const double added_us = row.ours.rtt_us_p50 - plain->ours.rtt_us_p50;
+    text +=
+        judged(row, "median round trip over without TLS (at most 10 us)", added_us, added_us <= 10);
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string targets(const std::vector<Row>& rows) {
   std::string text;
-  const auto judge = [&](const Row& row, std::string_view what, double value, bool met) {
-    text += fmt::format("{:<6} {} {} depth {} {}: {} is {:.4g}\n", met ? "met" : "MISSED",
-                        row.load.in ? "in" : "out", size_text(row.load.size), row.load.depth,
-                        name(row.load.wait), what, value);
-  };
   for (const Row& row : rows) {
     const Load& load = row.load;
-    if (load.kind == TransferType::bulk && load.size == 64 * 1024 && load.depth == 16) {
-      judge(row, "goodput / floor (at least 0.85)", row.goodput_ratio(),
-            row.goodput_ratio() >= 0.85);
-    }
-    if (load.size == 64 && load.depth == 1) {
-      judge(row, "median round trip / floor (at most 1.3)", row.rtt_ratio(),
-            row.rtt_ratio() <= 1.3);
-    }
-    if (load.size == 64 && load.depth == 64) {
-      judge(row, "transfers/s (at least 500 k)", row.ours.transfers_s,
-            row.ours.transfers_s >= 500e3);
+    if (load.tls) {
+      text += tls_targets(row, rows);
+    } else {
+      if (load.kind == TransferType::bulk && load.size == 64 * 1024 && load.depth == 16) {
+        text += judged(row, "goodput / floor (at least 0.85)", row.goodput_ratio(),
+                       row.goodput_ratio() >= 0.85);
+      }
+      if (load.size == 64 && load.depth == 1) {
+        text += judged(row, "median round trip / floor (at most 1.3)", row.rtt_ratio(),
+                       row.rtt_ratio() <= 1.3);
+      }
+      if (load.size == 64 && load.depth == 64) {
+        text += judged(row, "transfers/s (at least 500 k)", row.ours.transfers_s,
+                       row.ours.transfers_s >= 500e3);
+      }
     }
     if (row.ours.allocations_per_transfer >= 0.01) {  // not one that happened once
-      judge(row, "allocations per transfer (none)", row.ours.allocations_per_transfer, false);
+      text +=
+          judged(row, "allocations per transfer (none)", row.ours.allocations_per_transfer, false);
     }
   }
   return text;

@@ -114,6 +114,8 @@ Result<std::vector<Load>> loads_of(const Selection& selection) {
       selection.waits, choice("--wait", "sleep", Wait::sleep, "spin", Wait::spin),
       selection.selects() ? std::vector{Wait::sleep} : std::vector{Wait::sleep, Wait::spin});
   if (!waits) return std::unexpected(waits.error());
+  const auto tls = parse_all<char>(selection.tls, choice("--tls", "off", '\0', "on", '\1'), {'\0'});
+  if (!tls) return std::unexpected(tls.error());
   const auto sizes = parse_all<uint32_t>(
       selection.sizes, parse_size,
       selection.full
@@ -152,7 +154,10 @@ Result<std::vector<Load>> loads_of(const Selection& selection) {
         load.link = link;
         load.wait = wait;
         load.seconds = selection.seconds;
-        loads.push_back(load);
+        for (const char on : *tls) {
+          load.tls = on != 0;
+          loads.push_back(load);
+        }
       }
     }
   }

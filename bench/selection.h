@@ -19,6 +19,7 @@ struct Selection {
   std::vector<std::string> sizes;       // 64, 4K, 64KiB, 1M
   std::vector<std::string> depths;      // 1..64
   std::vector<std::string> waits;       // sleep, spin
+  std::vector<std::string> tls;         // off, on
   bool full = false;                    // every size and depth
   double seconds = 0.3;                 // of each repetition
 
@@ -32,9 +33,10 @@ Result<uint32_t> parse_size(std::string_view text);
 // 1 to limits::transfers_per_channel_max.
 Result<uint32_t> parse_depth(std::string_view text);
 
-// Nothing selected: the quick table, over the links and waits selected. Otherwise every
+// Nothing selected: the quick table, over the links, waits and TLS selected. Otherwise every
 // combination, where what is not named is 64 B, 4 KiB, 64 KiB and 1 MiB; depth 1, 16 and 64; bulk;
-// in; sleep; loopback. A combination with more than in_flight_bytes_max in flight is left out.
+// in; sleep; no TLS; loopback. A combination with more than in_flight_bytes_max in flight is left
+// out.
 Result<std::vector<Load>> loads_of(const Selection& selection);
 
 // The device end grants one channel no more than that (limits::usb_channel_credit_bytes), so deeper

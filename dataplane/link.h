@@ -60,8 +60,8 @@ class Link {
   // "127.0.0.1:7411": for messages.
   virtual const char* peer() const = 0;
   // How long something that was sent has waited without any sign of the peer's machine, the
-  // transport's own acknowledgements included; 0 when nothing waits. A dead network shows here long
-  // before a slow one would look like it.
+  // transport's own acknowledgements included, beyond what a few round trips explain; 0 when
+  // nothing waits. A dead network shows here long before a slow one would look like it.
   virtual uint64_t unanswered_ns() const = 0;
   // Keys for another channel between the same two hosts (RFC 8446, 7.5): both ends get the same
   // `out` for the same label and context, nobody else can. usage: the link is not encrypted.

@@ -34,8 +34,8 @@ struct SessionSettings {
   std::string host_name;  // ours
   bool connecting = false;
   uint64_t probe_interval_ns = 1'000'000'000;  // ping when nothing came for so long
-  uint64_t watch_interval_ns = 200'000'000;    // of the link, while anything moves
-  uint64_t unanswered_max_ns = 800'000'000;    // the network is lost when it was dead for so long
+  uint64_t watch_interval_ns = 100'000'000;    // of the link, while anything moves
+  uint64_t unanswered_max_ns = 600'000'000;    // the network is lost when it was dead for so long
   uint64_t silent_max_ns = 10'000'000'000;     // the peer is, when it has said nothing for so long
   uint64_t resume_timeout_ns = 30'000'000'000;
 };

@@ -1,7 +1,9 @@
 #include "dataplane/socket_link.h"
 
+#include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <cassert>
@@ -13,7 +15,8 @@ namespace farport {
 namespace {
 
 constexpr int kUnsentBytesMax = 256 << 10;
-constexpr int kUserTimeoutMs = 20'000;
+// Longer than a network hesitates; a session outlives the connection.
+constexpr int kUserTimeoutMs = 3'000;
 constexpr uint64_t kLastWordsNs = 1'000'000'000;
 
 }  // namespace
@@ -53,14 +56,39 @@ SocketLink::~SocketLink() {
 
 void SocketLink::start(LinkEvents& events) {
   events_ = &events;
+  // The ring waits for a socket only if it may block.
+  const int flags = fcntl(socket_.get(), F_GETFL);
+  if ((flags & O_NONBLOCK) != 0) fcntl(socket_.get(), F_SETFL, flags & ~O_NONBLOCK);
+  if (options_.tls) tls_.emplace(std::move(options_.tls), socket_.get(), peer_);
+  if (options_.compress) {
+    packer_.emplace();
+    arrived_packed_.resize(limits::frame_data_bytes_max);
+    for (auto& batch : batches_) batch->packed.resize(packed_bytes_max);
+  }
   if (worker_.spins()) worker_.add_pollable(*this);
   prepare_receive();
 }
 
-uint64_t SocketLink::unanswered_ns() const { return 0; }
+uint64_t SocketLink::unanswered_ns() const {
+  if (!socket_) return 0;
+  tcp_info info{};
+  socklen_t bytes = sizeof info;
+  if (getsockopt(socket_.get(), IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return 0;
+  constexpr uint64_t kMs = 1'000'000;
+  // What a few round trips explain is not dead, only far away, or behind a long queue.
+  const uint64_t patience_ns = uint64_t{info.tcpi_rtt} * 1'000 * 3;
+  const uint64_t waited_ns =
+      unanswered_.at(worker_.now_ns(), {.unacknowledged = info.tcpi_unacked,
+                                        .bytes_acknowledged = info.tcpi_bytes_acked,
+                                        .sent_ns_ago = info.tcpi_last_data_sent * kMs,
+                                        .answered_ns_ago = info.tcpi_last_ack_recv * kMs,
+                                        .received_ns_ago = info.tcpi_last_data_recv * kMs});
+  return waited_ns > patience_ns ? waited_ns - patience_ns : 0;
+}
 
-Result<void> SocketLink::export_key(std::string_view, std::span<const std::byte>,
-                                    std::span<std::byte>) {
+Result<void> SocketLink::export_key(std::string_view label, std::span<const std::byte> context,
+                                    std::span<std::byte> out) {
+  if (tls_) return tls_->export_key(label, context, out);
   return fail(ErrorCode::usage, "the link to " + peer_ + " is not encrypted: it has no keys");
 }
 
@@ -68,7 +96,8 @@ Result<void> SocketLink::export_key(std::string_view, std::span<const std::byte>
 
 bool SocketLink::ready() const {
   return !closing_ && !lost_ && filling_->heads_used + head_bytes_max <= heads_bytes &&
-         filling_->piece_count + 2 <= pieces_max && filling_->bytes < batch_bytes_max;
+         filling_->piece_count + 2 <= pieces_max && filling_->bytes < batch_bytes_max &&
+         (!options_.compress || filling_->packed_used + packed_frame_max <= packed_bytes_max);
 }
 
 void SocketLink::send(std::span<const std::byte> head, std::span<const std::byte> data) {
@@ -77,6 +106,9 @@ void SocketLink::send(std::span<const std::byte> head, std::span<const std::byte
   std::byte* to = batch.heads.data() + batch.heads_used;
   std::memcpy(to, head.data(), head.size());
   batch.heads_used += head.size();
+  if (options_.compress && data.size() >= CompressionPolicy::frame_data_bytes_min) {
+    data = pack({to, head.size()}, data);
+  }
   if (batch.last_is_head) {
     batch.pieces[batch.piece_count - 1].iov_len += head.size();
   } else {
@@ -89,36 +121,104 @@ void SocketLink::send(std::span<const std::byte> head, std::span<const std::byte
   batch.bytes += head.size() + data.size();
 }
 
-void SocketLink::flush() {
-  if (!ready()) was_full_ = true;
-  if (sending_ != nullptr || filling_->bytes == 0 || lost_) return;
-  sending_ = filling_;
-  filling_ = filling_ == batches_[0].get() ? batches_[1].get() : batches_[0].get();
-  send_message_ = {};
-  send_message_.msg_iov = sending_->pieces.data();
-  send_message_.msg_iovlen = sending_->piece_count;
-  // Mostly the socket has room: the ring is for when it does not.
-  if (!send_now()) submit_send();
+// The data as it is to be sent: itself, or compressed in the batch's own memory, and the head says
+// so.
+std::span<const std::byte> SocketLink::pack(std::span<std::byte> head,
+                                            std::span<const std::byte> data) {
+  auto header = wire::decode<wire::FrameHeader>(head.first(sizeof(wire::FrameHeader)));
+  if (!wire::compressible(header.type)) return data;
+  CompressionPolicy& policy = options_.compression;
+  const uint64_t begin_ns = worker_.now_ns();
+  const auto next = policy.next(begin_ns);
+  if (next == CompressionPolicy::Next::plain) return data;
+  const bool sample = next == CompressionPolicy::Next::sample;
+  const auto tried =
+      data.first(sample ? std::min(data.size(), CompressionPolicy::sample_bytes) : data.size());
+  const auto room =
+      std::span(filling_->packed).subspan(filling_->packed_used, tried.size() - tried.size() / 8);
+  const size_t bytes = packer_->pack(tried, room);
+  const uint64_t end_ns = worker_.now_ns();
+  policy.tried(end_ns, tried.size(), bytes == 0 ? tried.size() : bytes, end_ns - begin_ns);
+  if (sample) ++compression_.samples;
+  if (sample || bytes == 0) return data;
+  filling_->packed_used += bytes;
+  ++compression_.frames;
+  compression_.bytes_before += data.size();
+  compression_.bytes_after += bytes;
+  header.bytes = header.body_bytes + static_cast<uint32_t>(bytes);
+  header.flags |= wire::frame_flags::compressed;
+  wire::encode(head.data(), header);
+  return room.first(bytes);
 }
 
-// True when the batch has left, or the link is lost.
-bool SocketLink::send_now() {
-  const ssize_t result = sendmsg(socket_.get(), &send_message_, MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (result >= 0) {
-    if (!advance(static_cast<size_t>(result))) return false;
-  } else if (errno == EAGAIN || errno == EINTR) {
-    return false;
-  } else {
-    const int number = errno;
-    batch_sent();
-    lose(errno_error(number, peer_));
-    return true;
+CompressionCounters SocketLink::compression() const {
+  CompressionCounters counters = compression_;
+  counters.on = options_.compression.on();
+  return counters;
+}
+
+void SocketLink::flush() {
+  if (!ready()) was_full_ = true;
+  if (sending_ != nullptr || !something_to_send() || lost_) return;
+  sending_ = filling_;
+  filling_ = filling_ == batches_[0].get() ? batches_[1].get() : batches_[0].get();
+  unsealed_ = std::span(sending_->pieces).first(sending_->piece_count);
+  go_on_sending();
+}
+
+bool SocketLink::something_to_send() const {
+  // TLS has answers of its own to give, and ends the connection in order.
+  return filling_->bytes != 0 || (tls_ && (!tls_->sealed().empty() || (closing_ && !end_sealed_)));
+}
+
+// Until the batch has left, the socket is full, or the link is lost. Mostly the socket has room:
+// the ring is for when it does not.
+void SocketLink::go_on_sending() {
+  while (next_message()) {
+    if (send_now()) continue;
+    if (!lost_) return submit_send();
+    break;
   }
   batch_sent();
-  return true;
+}
+
+// What is to be sent of the batch next; false when there is nothing, or the link is lost.
+bool SocketLink::next_message() {
+  if (lost_) return false;
+  send_message_ = {};
+  if (!tls_) {
+    send_message_.msg_iov = unsealed_.data();
+    send_message_.msg_iovlen = unsealed_.size();
+    unsealed_ = {};
+    message_left_ = std::exchange(sending_->bytes, 0);
+    return message_left_ != 0;
+  }
+  if (auto sealed = tls_->seal(unsealed_); !sealed) {
+    lose(std::move(sealed.error()));
+    return false;
+  }
+  if (closing_ && unsealed_.empty() && filling_->bytes == 0 && !end_sealed_) {
+    end_sealed_ = true;
+    tls_->seal_end();
+  }
+  const auto bytes = tls_->sealed();
+  sealed_piece_ = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+  send_message_.msg_iov = &sealed_piece_;
+  send_message_.msg_iovlen = 1;
+  message_left_ = bytes.size();
+  return message_left_ != 0;
+}
+
+// True when the message has left.
+bool SocketLink::send_now() {
+  const ssize_t result = sendmsg(socket_.get(), &send_message_, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (result >= 0) return advance(static_cast<size_t>(result));
+  if (errno != EAGAIN && errno != EINTR) lose(errno_error(errno, peer_));
+  return false;
 }
 
 void SocketLink::submit_send() {
+  if (options_.compress) waiting_since_ns_ = worker_.now_ns();
   // MSG_WAITALL: the kernel goes on by itself after a partial send.
   io_uring_prep_sendmsg(worker_.prepare(send_), socket_.get(), &send_message_,
                         MSG_NOSIGNAL | MSG_WAITALL);
@@ -126,8 +226,9 @@ void SocketLink::submit_send() {
 
 // Takes what was sent off the message; true when nothing is left.
 bool SocketLink::advance(size_t bytes) {
-  sending_->bytes -= bytes;
-  if (sending_->bytes == 0) return true;
+  if (tls_) tls_->sent(bytes);
+  message_left_ -= bytes;
+  if (message_left_ == 0) return true;
   while (bytes >= send_message_.msg_iov->iov_len) {
     bytes -= send_message_.msg_iov->iov_len;
     ++send_message_.msg_iov;
@@ -140,7 +241,7 @@ bool SocketLink::advance(size_t bytes) {
 }
 
 void SocketLink::batch_sent() {
-  sending_->heads_used = sending_->piece_count = sending_->bytes = 0;
+  sending_->heads_used = sending_->packed_used = sending_->piece_count = sending_->bytes = 0;
   sending_->last_is_head = false;
   sending_ = nullptr;
   if (was_full_ && ready()) {
@@ -151,35 +252,39 @@ void SocketLink::batch_sent() {
 
 void SocketLink::sent(int result, uint32_t) {
   assert(sending_ != nullptr);
-  if (result > 0 && !lost_ && !advance(static_cast<size_t>(result))) {
-    submit_send();
-    return;
+  if (result > 0 && !lost_) {
+    if (options_.compress) {
+      const uint64_t now_ns = worker_.now_ns();
+      options_.compression.waited(now_ns, static_cast<uint64_t>(result),
+                                  now_ns - waiting_since_ns_);
+    }
+    if (!advance(static_cast<size_t>(result))) return submit_send();
+    go_on_sending();
+  } else {
+    batch_sent();
+    if (result <= 0) lose(errno_error(result == 0 ? EPIPE : -result, peer_));
+    lost_ = true;  // also when it was closing
   }
-  batch_sent();
-  if (result <= 0) lose(errno_error(result == 0 ? EPIPE : -result, peer_));
-  if (!lost_ && filling_->bytes != 0) flush();
+  if (sending_ == nullptr && something_to_send() && !lost_) flush();
   maybe_closed();
 }
 
 // --- receiving ---
 
 void SocketLink::prepare_receive() {
-  if (staging_begin_ == staging_end_) staging_begin_ = staging_end_ = 0;
   receive_message_ = {};
   receive_message_.msg_iov = receive_pieces_.data();
-  if (in_frame_) {
+  if (tls_) {
+    // Opening takes what it needs from the socket.
+  } else if (in_frame_) {
     assert(staging_begin_ == staging_end_);
+    staging_begin_ = staging_end_ = 0;
     const auto rest = data_.subspan(data_done_);
     receive_pieces_ = {iovec{rest.data(), rest.size()}, iovec{staging_.data(), behind_bytes}};
     receive_message_.msg_iovlen = 2;
     receive_asked_ = rest.size() + behind_bytes;
   } else {
-    if (staging_begin_ > 0) {  // the beginning of a head: to the front
-      std::memmove(staging_.data(), staging_.data() + staging_begin_,
-                   staging_end_ - staging_begin_);
-      staging_end_ -= staging_begin_;
-      staging_begin_ = 0;
-    }
+    prepare_staging();
     receive_pieces_[0] = {staging_.data() + staging_end_, staging_bytes - staging_end_};
     receive_message_.msg_iovlen = 1;
     receive_asked_ = staging_bytes - staging_end_;
@@ -188,10 +293,30 @@ void SocketLink::prepare_receive() {
   if (!worker_.spins()) submit_receive();
 }
 
+// Room behind what is not parsed yet: at most the beginning of a head, which moves to the front.
+void SocketLink::prepare_staging() {
+  if (staging_begin_ == 0) return;
+  if (staging_begin_ != staging_end_) {
+    std::memmove(staging_.data(), staging_.data() + staging_begin_, staging_end_ - staging_begin_);
+  }
+  staging_end_ -= staging_begin_;
+  staging_begin_ = 0;
+}
+
 void SocketLink::submit_receive() {
   receive_due_ = false;
   receiving_ = true;
   io_uring_sqe* sqe = worker_.prepare(receive_);
+  if (tls_) {
+    // What was read before the link began does not make the socket readable.
+    if (tls_->holds_unopened() && !drained_) {
+      io_uring_prep_nop(sqe);
+    } else {
+      io_uring_prep_poll_add(sqe, socket_.get(), POLLIN);
+    }
+    drained_ = true;
+    return;
+  }
   io_uring_prep_recvmsg(sqe, socket_.get(), &receive_message_, 0);
   // There is nothing to be had before the next packet: do not try, wait for it.
   if (drained_) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
@@ -199,6 +324,13 @@ void SocketLink::submit_receive() {
 
 unsigned SocketLink::poll() {
   if (!receive_due_ || closing_ || lost_) return 0;
+  if (tls_) {
+    opened_ = 0;
+    if (open_records()) return opened_;
+    receive_due_ = false;
+    maybe_closed();
+    return 1;
+  }
   const ssize_t result = recvmsg(socket_.get(), &receive_message_, MSG_DONTWAIT);
   if (result < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
   receive_due_ = false;
@@ -216,8 +348,12 @@ void SocketLink::received(int result, uint32_t) {
     maybe_closed();
     return;
   }
-  if (result == -EINTR || result == -EAGAIN) {
-    prepare_receive();
+  if (tls_ || result == -EINTR || result == -EAGAIN) {
+    if (!tls_ || open_records()) {
+      prepare_receive();
+    } else {
+      maybe_closed();
+    }
     return;
   }
   if (result <= 0) {
@@ -238,6 +374,34 @@ void SocketLink::received(int result, uint32_t) {
   } else {
     maybe_closed();
   }
+}
+
+// Opens what has come, for one round; false when the link is to end.
+bool SocketLink::open_records() {
+  tls_->begin_round();
+  for (;;) {
+    if (!in_frame_) prepare_staging();
+    auto to = in_frame_ ? data_.subspan(data_done_) : std::span(staging_).subspan(staging_end_);
+    const auto opened = tls_->open(to);
+    if (!opened) {
+      send_alert();
+      lose(opened.error());
+      return false;
+    }
+    if (*opened == 0) break;
+    ++opened_;
+    (in_frame_ ? data_done_ : staging_end_) += *opened;
+    if (!parse()) return false;
+  }
+  if (!tls_->sealed().empty()) flush();  // an answer of TLS's own
+  return true;
+}
+
+// Tells the peer what TLS has against it, if that can be done at once.
+void SocketLink::send_alert() {
+  if (sending_ != nullptr || tls_->sealed().empty()) return;
+  const auto alert = tls_->sealed();
+  ::send(socket_.get(), alert.data(), alert.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 // Takes all frames that are there; false when the link is to end.
@@ -266,10 +430,18 @@ bool SocketLink::begin_frame() {
   staging_begin_ += sizeof header_;
   std::memcpy(body_.data(), staging_.data() + staging_begin_, header_.body_bytes);
   staging_begin_ += header_.body_bytes;
-  auto placed = events_->place(header_, std::span(body_).first(header_.body_bytes));
-  if (!placed) return false;
-  assert(placed->size() == header_.data_bytes());
-  data_ = *placed;
+  if ((header_.flags & wire::frame_flags::compressed) != 0) {
+    if (!options_.compress) {
+      lose({ErrorCode::failed, peer_ + " sent a compressed frame, which was not agreed on"});
+      return false;
+    }
+    data_ = std::span(arrived_packed_).first(header_.data_bytes());
+  } else {
+    auto placed = events_->place(header_, std::span(body_).first(header_.body_bytes));
+    if (!placed) return false;
+    assert(placed->size() == header_.data_bytes());
+    data_ = *placed;
+  }
   data_done_ = std::min(data_.size(), staging_end_ - staging_begin_);
   if (data_done_ > 0) std::memcpy(data_.data(), staging_.data() + staging_begin_, data_done_);
   staging_begin_ += data_done_;
@@ -279,7 +451,31 @@ bool SocketLink::begin_frame() {
 
 bool SocketLink::finish_frame() {
   in_frame_ = false;
+  if ((header_.flags & wire::frame_flags::compressed) != 0 && !unpack_frame()) return false;
   return events_->deliver(header_, std::span(body_).first(header_.body_bytes), data_).has_value();
+}
+
+// Puts the data where it belongs, and makes the header that of the frame without compression.
+bool SocketLink::unpack_frame() {
+  const auto packed = data_;
+  const uint32_t bytes = unpacked_bytes(packed);
+  if (bytes == 0 || bytes > limits::frame_data_bytes_max) {
+    lose({ErrorCode::failed, peer_ + " sent a compressed frame longer than the limit, or empty"});
+    return false;
+  }
+  header_.bytes = header_.body_bytes + bytes;
+  header_.flags &= static_cast<uint16_t>(~wire::frame_flags::compressed);
+  auto placed = events_->place(header_, std::span(body_).first(header_.body_bytes));
+  if (!placed) return false;
+  assert(placed->size() == bytes);
+  data_ = *placed;
+  if (!unpack(packed, data_)) {
+    lose({ErrorCode::failed, peer_ + " sent a compressed frame that does not unpack to the length "
+                                     "it names"});
+    return false;
+  }
+  ++compression_.frames_received;
+  return true;
 }
 
 // --- ending ---
@@ -299,9 +495,7 @@ void SocketLink::close() {
   if (lost_) {
     if (sending_ != nullptr) worker_.cancel(send_);
   } else {
-    if (sending_ == nullptr && filling_->bytes != 0) {
-      flush();
-    }
+    flush();
     if (sending_ != nullptr) close_timer_.arm_after(kLastWordsNs);
   }
   maybe_closed();

@@ -4,6 +4,9 @@
 // the loop leaves in one sendmsg; while that is under way the next batch gathers. Receiving: short
 // frames come many at a time through a staging block; the data of a long frame is received right
 // where it belongs, with a little room behind it for the next frame's head.
+//
+// With TLS (tls.h) a batch is sealed into one block, a part at a time, and that leaves in one send;
+// what comes is opened right where it belongs. The ring then only says that something has come.
 #pragma once
 
 #include <sys/socket.h>
@@ -11,13 +14,17 @@
 
 #include <array>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "dataplane/compression.h"
 #include "dataplane/file_descriptor.h"
 #include "dataplane/limits.h"
 #include "dataplane/link.h"
 #include "dataplane/tls.h"
+#include "dataplane/unanswered.h"
 #include "dataplane/worker.h"
 
 namespace farport {
@@ -28,8 +35,12 @@ namespace farport {
 Result<void> prepare_link_socket(int fd);
 
 struct LinkOptions {
-  UniqueSsl tls;          // an established connection's; empty: plain
+  // Its handshake is finished; what it has already read of the session is delivered first. Empty:
+  // plain. See prepare_tls_context() for what its context should have.
+  UniqueSsl tls;
   bool compress = false;  // both ends take compressed frames: used where it pays
+  // What is known of the way already, such as from the session's last connection.
+  CompressionPolicy compression;
 };
 
 class SocketLink final : public Link, private Pollable {
@@ -48,17 +59,25 @@ class SocketLink final : public Link, private Pollable {
   Result<void> export_key(std::string_view label, std::span<const std::byte> context,
                           std::span<std::byte> out) override;
 
+  CompressionCounters compression() const;
+  const CompressionPolicy& compression_policy() const { return options_.compression; }
+
  private:
   static constexpr size_t staging_bytes = 64 << 10;
   static constexpr size_t behind_bytes = 4 << 10;  // room for heads behind a long frame's data
   static constexpr size_t heads_bytes = 64 << 10;
   static constexpr size_t pieces_max = 256;
   static constexpr size_t batch_bytes_max = 512 << 10;
+  // Of compressed data in a batch; a frame that does not shrink by an eighth goes as it is.
+  static constexpr size_t packed_bytes_max = 256 << 10;
+  static constexpr size_t packed_frame_max = limits::frame_data_bytes_max / 8 * 7;
 
   // What leaves in one sendmsg. The block of heads never moves once made.
   struct Batch {
     std::vector<std::byte> heads = std::vector<std::byte>(heads_bytes);
     size_t heads_used = 0;
+    std::vector<std::byte> packed;  // empty without compression
+    size_t packed_used = 0;
     std::array<iovec, pieces_max> pieces;
     size_t piece_count = 0;
     size_t bytes = 0;
@@ -81,19 +100,27 @@ class SocketLink final : public Link, private Pollable {
     SocketLink& link;
   };
 
+  std::span<const std::byte> pack(std::span<std::byte> head, std::span<const std::byte> data);
+  bool something_to_send() const;
+  void go_on_sending();
+  bool next_message();
   bool send_now();
   void submit_send();
   void sent(int result, uint32_t flags);
   bool advance(size_t bytes);
   void batch_sent();
   void prepare_receive();
+  void prepare_staging();
   void submit_receive();
+  bool open_records();
+  void send_alert();
   unsigned poll() override;
   void before_sleep() override;
   void received(int result, uint32_t flags);
   bool parse();
   bool begin_frame();
   bool finish_frame();
+  bool unpack_frame();
   void lose(Error why);
   void maybe_closed();
   void report_closed();
@@ -102,12 +129,23 @@ class SocketLink final : public Link, private Pollable {
   FileDescriptor socket_;
   std::string peer_;
   LinkOptions options_;
+  std::optional<TlsRecords> tls_;
+  // With compression.
+  std::optional<Packer> packer_;
+  std::vector<std::byte> arrived_packed_;
+  CompressionCounters compression_;
+  uint64_t waiting_since_ns_ = 0;
+  mutable UnansweredClock unanswered_;  // remembers the last look
   LinkEvents* events_ = nullptr;
 
   std::array<std::unique_ptr<Batch>, 2> batches_;
   Batch* filling_;
   Batch* sending_ = nullptr;
   msghdr send_message_{};
+  size_t message_left_ = 0;    // bytes of it to be sent yet
+  std::span<iovec> unsealed_;  // of the batch being sent
+  iovec sealed_piece_{};       // the message, with TLS
+  bool end_sealed_ = false;    // TLS's own end is on its way
   Send send_{*this};
   bool was_full_ = false;
 
@@ -123,6 +161,7 @@ class SocketLink final : public Link, private Pollable {
   msghdr receive_message_{};
   size_t receive_asked_ = 0;
   bool drained_ = false;  // the last receive got less than it asked for
+  unsigned opened_ = 0;   // records, in this round
   Receive receive_{*this};
   bool receiving_ = false;    // the ring has a receive of ours
   bool receive_due_ = false;  // prepared, to be polled for or submitted

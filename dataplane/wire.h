@@ -12,6 +12,15 @@
 //   | data: bytes - bdy                                                             |
 //   +-------------------------------------------------------------------------------+
 //
+// flags         bit 0, compressed (since 1.1; submit, data and complete frames, where both ends
+//               take it): the data as sent is one LZ4 block, its length before it. `bytes` counts
+//               what is sent. The other bits are 0, and skipped.
+//
+//                0               4
+//               +---------------+--------------------------------------------------------------+
+//               | raw bytes     | LZ4 block: exactly that much when unpacked                   |
+//               +---------------+--------------------------------------------------------------+
+//
 // number        counts the frames that carry the conversation, from 1, per session and
 //               direction; it outlives a connection. 0 for frames that belong to one connection
 //               only (hello, refuse, goodbye, acknowledge, ping, pong).
@@ -59,11 +68,17 @@ enum class FrameType : uint8_t {
   close = 22,     // either way: the channel ends
 };
 
+namespace frame_flags {
+inline constexpr uint16_t compressed = 1;
+}
+// The length before a compressed frame's block, u32.
+inline constexpr uint32_t compressed_prefix_bytes = 4;
+
 struct FrameHeader {
   uint32_t bytes;  // body and data
   uint8_t type;    // FrameType
   uint8_t body_bytes;
-  uint16_t flags;  // 0
+  uint16_t flags;  // frame_flags
   uint64_t number;
   uint64_t acknowledged;
   uint32_t channel;   // 0: the session itself
@@ -224,6 +239,13 @@ constexpr int body_bytes_min(uint8_t type) {
 // True for frames that carry the conversation and are numbered.
 constexpr bool numbered(FrameType type) { return type >= FrameType::message; }
 
+// True for frames whose data may be compressed: a transfer's payload.
+constexpr bool compressible(uint8_t type) {
+  return type == static_cast<uint8_t>(FrameType::submit) ||
+         type == static_cast<uint8_t>(FrameType::data) ||
+         type == static_cast<uint8_t>(FrameType::complete);
+}
+
 // What is wrong with a header on its own; nullptr when nothing is. `data_bytes_max`: of this side.
 constexpr const char* header_fault(const FrameHeader& header, uint32_t data_bytes_max) {
   const int body_min = body_bytes_min(header.type);
@@ -233,6 +255,10 @@ constexpr const char* header_fault(const FrameHeader& header, uint32_t data_byte
   if (header.data_bytes() > data_bytes_max) return "a frame longer than the limit";
   if (numbered(static_cast<FrameType>(header.type)) != (header.number != 0)) {
     return "a frame with a number where none belongs, or without one";
+  }
+  if ((header.flags & frame_flags::compressed) != 0) {
+    if (!compressible(header.type)) return "a compressed frame of a type that never is";
+    if (header.data_bytes() <= compressed_prefix_bytes) return "a compressed frame without data";
   }
   return nullptr;
 }

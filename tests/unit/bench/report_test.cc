@@ -110,6 +110,21 @@ TEST(Targets, AreJudgedOnlyForTheLoadsTheyNameAndBothWays) {
   EXPECT_TRUE(targets({one}).starts_with("MISSED")) << targets({one});
 }
 
+TEST(Targets, TlsIsJudgedBesideTheSameLoadWithoutIt) {
+  Row plain = row();
+  plain.ours.allocations_per_transfer = 0;
+  plain.load = Load();
+  plain.load.size = 64 * 1024;
+  plain.load.depth = 16;
+  Row encrypted = plain;
+  encrypted.load.tls = true;
+  encrypted.ours.goodput_bytes_s = 0.7 * plain.ours.goodput_bytes_s;
+  EXPECT_EQ(targets({encrypted}), "");  // nothing to compare with
+  EXPECT_EQ(targets({plain, encrypted}).find("MISSED"), std::string::npos);
+  encrypted.ours.goodput_bytes_s = 0.6 * plain.ours.goodput_bytes_s;
+  EXPECT_NE(targets({plain, encrypted}).find("MISSED"), std::string::npos);
+}
+
 TEST(Targets, AnyAllocationPerTransferIsTold) {
   EXPECT_NE(targets({row()}).find("allocations per transfer"), std::string::npos);
 }

@@ -51,6 +51,20 @@ TEST(Loads, WithoutASelectionAreTheQuickTableBothWaysOfWaiting) {
   }
 }
 
+TEST(Loads, WithAndWithoutTls) {
+  Selection selection;
+  selection.sizes = {"64"};
+  selection.depths = {"1"};
+  ASSERT_EQ(loads_of(selection)->size(), 1u);
+  EXPECT_FALSE(loads_of(selection)->front().tls);
+  selection.tls = {"off", "on"};
+  const auto loads = loads_of(selection);
+  ASSERT_EQ(loads->size(), 2u);
+  EXPECT_TRUE(loads->back().tls);
+  selection.tls = {"maybe"};
+  EXPECT_FALSE(loads_of(selection));
+}
+
 TEST(Loads, AreEveryCombinationOfWhatIsSelected) {
   Selection selection;
   selection.sizes = {"64", "1K"};

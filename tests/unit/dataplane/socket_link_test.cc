@@ -1,13 +1,14 @@
 // The socket link over real loopback connections: two workers' worth of sessions on one worker.
 #include "dataplane/socket_link.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
 #include <numeric>
 
+#include "bench/throwaway_tls.h"
 #include "dataplane/session.h"
+#include "tests/unit/dataplane/connected_pair.h"
 #include "tests/unit/fake_device.h"
 #include "tests/unit/fake_driver.h"
 
@@ -37,43 +38,35 @@ struct Side final : SessionEvents, ChannelEvents {
   void channel_closed(Channel&, Error) override { ++channels_closed; }
 };
 
-// A connected pair of TCP sockets on the loopback address of `family`.
-std::array<FileDescriptor, 2> connected_pair(int family) {
-  FileDescriptor listener(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_storage address{};
-  socklen_t length = 0;
-  if (family == AF_INET) {
-    auto& v4 = reinterpret_cast<sockaddr_in&>(address);
-    v4.sin_family = AF_INET;
-    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    length = sizeof v4;
-  } else {
-    auto& v6 = reinterpret_cast<sockaddr_in6&>(address);
-    v6.sin6_family = AF_INET6;
-    v6.sin6_addr = in6addr_loopback;
-    length = sizeof v6;
-  }
-  if (bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) return {};
-  listen(listener.get(), 1);
-  getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length);
-  FileDescriptor client(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (connect(client.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) return {};
-  return {std::move(client),
-          FileDescriptor(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC))};
+struct Mode {
+  int family;
+  bool tls = false;
+  bool spin = false;
+};
+
+std::string mode_name(const testing::TestParamInfo<Mode>& info) {
+  return std::string(info.param.family == AF_INET ? "IPv4" : "IPv6") +
+         (info.param.tls ? "Tls" : "") + (info.param.spin ? "Spin" : "");
 }
 
-class SocketLinkTest : public testing::TestWithParam<int> {
+class SocketLinkTest : public testing::TestWithParam<Mode> {
  protected:
   void SetUp() override {
-    auto created = Worker::create({});
+    auto created = Worker::create({.spin_us = GetParam().spin ? 100u : 0u});
     ASSERT_TRUE(created) << created.error().message;
     worker_ = std::move(*created);
-    auto sockets = connected_pair(GetParam());
+    auto sockets = connected_pair(GetParam().family);
     if (!sockets[0]) GTEST_SKIP() << "no loopback of this family on this machine";
     raw_ = sockets[0].get();
-    make(a_, std::move(sockets[0]), true);
+    std::array<UniqueSsl, 2> tls;
+    if (GetParam().tls) {
+      auto both = bench::handshake_pair(sockets[0].get(), sockets[1].get());
+      ASSERT_TRUE(both) << both.error().message;
+      tls = std::move(*both);
+    }
+    make(a_, std::move(sockets[0]), true, std::move(tls[0]));
     if (with_b_)
-      make(b_, std::move(sockets[1]), false);
+      make(b_, std::move(sockets[1]), false, std::move(tls[1]));
     else
       stranger_ = std::move(sockets[1]);
   }
@@ -85,7 +78,7 @@ class SocketLinkTest : public testing::TestWithParam<int> {
       side->session.reset();
     }
   }
-  void make(Side& side, FileDescriptor socket, bool connecting) {
+  void make(Side& side, FileDescriptor socket, bool connecting, UniqueSsl tls) {
     ASSERT_TRUE(prepare_link_socket(socket.get()));
     SessionSettings settings;
     settings.host_name = connecting ? "alpha" : "beta";
@@ -93,9 +86,12 @@ class SocketLinkTest : public testing::TestWithParam<int> {
     Hello peer;
     peer.host_name = connecting ? "beta" : "alpha";
     peer.frame_data_bytes_max = limits::frame_data_bytes_max;
+    LinkOptions options;
+    options.tls = std::move(tls);
     side.session = std::make_unique<Session>(
         *worker_, *worker_, settings, std::move(peer),
-        std::make_unique<SocketLink>(*worker_, std::move(socket), "the peer"), side);
+        std::make_unique<SocketLink>(*worker_, std::move(socket), "the peer", std::move(options)),
+        side);
     side.session->start();
   }
   bool until(const std::function<bool()>& done) { return worker_->run_until(done, kTimeLimitNs); }
@@ -185,10 +181,11 @@ TEST_P(SocketLinkTest, PeerDyingInMidTransferUnplugs) {
   EXPECT_EQ(b_.channels_closed, 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Loopback, SocketLinkTest, testing::Values(AF_INET, AF_INET6),
-                         [](const auto& param) {
-                           return param.param == AF_INET ? "IPv4" : "IPv6";
-                         });
+INSTANTIATE_TEST_SUITE_P(Loopback, SocketLinkTest,
+                         testing::Values(Mode{AF_INET}, Mode{AF_INET6}, Mode{AF_INET, false, true},
+                                         Mode{AF_INET, true}, Mode{AF_INET6, true},
+                                         Mode{AF_INET, true, true}),
+                         mode_name);
 
 // Strangers on the port: what they send is no session, and each gets an end with a reason.
 class StrangerTest : public SocketLinkTest {
@@ -232,10 +229,8 @@ TEST_P(StrangerTest, FrameOf4GiBIsRefusedAtItsHeader) {
   EXPECT_NE(a_.why.message.find("longer than the limit"), std::string::npos) << a_.why.message;
 }
 
-INSTANTIATE_TEST_SUITE_P(Loopback, StrangerTest, testing::Values(AF_INET, AF_INET6),
-                         [](const auto& param) {
-                           return param.param == AF_INET ? "IPv4" : "IPv6";
-                         });
+INSTANTIATE_TEST_SUITE_P(Loopback, StrangerTest, testing::Values(Mode{AF_INET}, Mode{AF_INET6}),
+                         mode_name);
 
 }  // namespace
 }  // namespace farport
