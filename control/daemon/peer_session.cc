@@ -64,9 +64,11 @@ class PeerSession::OnWorker final : public SessionEvents,
     session_->start();
   }
   std::unique_ptr<Link> link_over(PeerConnection connection) {
-    return std::make_unique<SocketLink>(
-        worker_.worker(), std::move(connection.socket), std::move(connection.peer),
-        LinkOptions{.tls = std::move(connection.tls), .compress = compresses_});
+    LinkOptions options;
+    options.tls = std::move(connection.tls);
+    options.compress = compresses_;
+    return std::make_unique<SocketLink>(worker_.worker(), std::move(connection.socket),
+                                        std::move(connection.peer), std::move(options));
   }
 
   Session& session() { return *session_; }
