@@ -111,6 +111,12 @@ struct UsbipImportConfig {
   HostPort address;
 };
 
+// Whom to trust beside the pinned keys: paths of PEM files, empty where there is none.
+struct TrustConfig {
+  std::string authority, certificate, key, revoked;
+  bool loopback = false;
+};
+
 struct LimitsConfig {
   uint32_t sessions = limits::sessions_per_host_max;
 };
@@ -119,6 +125,7 @@ struct Config {
   HostConfig host;
   PolicyConfig policy;
   LimitsConfig limits;
+  TrustConfig trust;
   std::vector<PeerConfig> peers;
   std::vector<ExportRule> exports;
   std::vector<VmConfig> vms;

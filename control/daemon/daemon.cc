@@ -32,6 +32,7 @@ bool Daemon::stop(std::chrono::milliseconds limit) { return host_->stop(limit); 
 void Daemon::reload(LiveSettings live) {
   host_->loop().post([host = host_.get(), live = std::move(live)] {
     host->set_live(live);
+    host->reload_trust(live.trust_files);
     host->announce("config.reloaded", "the configuration was read again");
   });
 }

@@ -18,6 +18,7 @@
 #include "control/daemon/service.h"
 #include "control/directory/directory.h"
 #include "control/policy/policy.h"
+#include "control/trust/host_trust.h"
 #include "control/vm/hypervisor.h"
 #include "dataplane/limits.h"
 #include "dataplane/worker.h"
@@ -38,14 +39,17 @@ struct LiveSettings {
   std::function<std::optional<Percent>(const std::string& vm,
                                        const std::vector<std::string>& device_names)>
       threshold;
-  std::vector<std::string> admin_groups;  // may detach what others attached
+  std::vector<std::string> admin_groups;  // may detach what others attached, and change trust
+  AuthorityFiles trust_files;
 };
 
 struct DaemonSettings {
   std::string host;
-  std::string run_dir;           // for the lock, sockets and ptys
-  std::vector<HostPort> listen;  // for peers
-  bool insecure = false;         // listen beyond loopback although nothing is encrypted yet
+  std::string run_dir;               // for the lock, sockets and ptys
+  std::vector<HostPort> listen;      // for peers
+  std::shared_ptr<HostTrust> trust;  // null: no keys, loopback alone
+  bool encrypt_loopback = false;     // TLS on loopback, too
+  bool insecure = false;             // listen beyond loopback although nothing is encrypted yet
   WorkerSettings worker;
   unsigned workers = 1;
   size_t sessions_max = limits::sessions_per_host_max;

@@ -366,6 +366,30 @@ TEST(Config, AllErrorsAreReported) {
   EXPECT_EQ(std::ranges::count(config.error().message, '\n'), 3);
 }
 
+TEST(Config, TrustsFilesGoTogether) {
+  const Config config = good(
+      "[trust]\nauthority = \"/a\"\ncertificate = \"/c\"\nkey = \"/k\"\nrevoked = \"/r\"\n"
+      "loopback = true\n");
+  EXPECT_EQ(config.trust.authority, "/a");
+  EXPECT_EQ(config.trust.certificate, "/c");
+  EXPECT_EQ(config.trust.key, "/k");
+  EXPECT_EQ(config.trust.revoked, "/r");
+  EXPECT_TRUE(config.trust.loopback);
+  EXPECT_FALSE(good("").trust.loopback);
+  const std::pair<std::string, std::string> wrong[] = {
+      {"[trust]\nkey = \"/k\"\n", "f.toml:2: trust.certificate and trust.key go together"},
+      {"[trust]\ncertificate = \"/c\"\n", "f.toml:2: trust.certificate and trust.key go"},
+      {"[trust]\nrevoked = \"/r\"\n", "f.toml:2: trust.revoked needs trust.authority"},
+      {"[trust]\nauthority = \"a.pem\"\n", "trust.authority: found \"a.pem\", expected an abs"},
+      {"[trust]\ncerts = \"/c\"\n", "certs"},
+  };
+  for (const auto& [text, says] : wrong) {
+    const ConfigReport report = parse_config(text, "f.toml");
+    ASSERT_EQ(report.errors.size(), 1u) << text;
+    EXPECT_NE(report.errors[0].find(says), std::string::npos) << report.errors[0];
+  }
+}
+
 TEST(Config, InsecureIsAllowedAndWarnedOf) {
   const ConfigReport report =
       parse_config("[host]\nlisten = [\"[::]:7411\"]\ninsecure = true\n", "f.toml");
