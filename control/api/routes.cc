@@ -200,6 +200,43 @@ void explain(const Call& call, Done done) {
                        call.request.requester, reply_with<std::vector<Check>>(std::move(done)));
 }
 
+// --- trust ---
+
+void trust(const Call& call, Done done) {
+  const auto report = call.service.trust();
+  done(report ? reply(json(*report)) : error_response(report.error()));
+}
+
+void trust_add(const Call& call, Done done) {
+  const json body = json::parse(call.request.body, nullptr, false);
+  const auto addition = trust_addition_from_json(body);
+  if (!addition) return done(error_response(addition.error()));
+  const auto added = call.service.trust_add(*addition, call.request.requester);
+  done(added ? reply({{"host", addition->key.name},
+                      {"fingerprint", addition->key.fingerprint},
+                      {"added", *added}},
+                     *added ? 201 : 200)
+             : error_response(added.error()));
+}
+
+void trust_remove(const Call& call, Done done) {
+  const auto removed = call.service.trust_remove(call.id, text_in(call.query, "fingerprint"),
+                                                 call.request.requester);
+  if (!removed) return done(error_response(removed.error()));
+  ApiResponse response;
+  response.status = 204;
+  done(std::move(response));
+}
+
+void trust_renew(const Call& call, Done done) {
+  const json body = json::parse(call.request.body, nullptr, false);
+  const auto prepare = trust_prepare_from_json(body);
+  if (!prepare) return done(error_response(prepare.error()));
+  const auto fingerprint = call.service.trust_renew(*prepare, call.request.requester);
+  done(fingerprint ? reply({{"fingerprint", *fingerprint}, {"prepared", *prepare}})
+                   : error_response(fingerprint.error()));
+}
+
 struct Route {
   std::string_view method;
   std::string_view path;  // "*" stands for one part, which becomes Call::id
@@ -222,6 +259,10 @@ constexpr std::array kRoutes{
     Route{"GET", "/v1/decisions", decisions},
     Route{"GET", "/v1/events", events},
     Route{"GET", "/v1/explain", explain},
+    Route{"GET", "/v1/trust", trust},
+    Route{"POST", "/v1/trust/keys", trust_add},
+    Route{"DELETE", "/v1/trust/keys/*", trust_remove},
+    Route{"POST", "/v1/trust/renew", trust_renew},
 };
 
 // Whether `path` fits `pattern`; then `id` is what stood for its star.

@@ -13,6 +13,8 @@
 //   GET    /v1/decisions[?limit=N]       the latest N (100), oldest first
 //   GET    /v1/events[?after=N]          JSON lines as they come; after=0: first all
 //                                        that are kept; &follow=false: and no more
+//   GET    /v1/trust, POST /v1/trust/keys, DELETE /v1/trust/keys/HOST[?fingerprint=F],
+//   POST   /v1/trust/renew               whom this host trusts (control/daemon/trust_report.h)
 //   GET    /v1/explain[?host=H&device=D] the steps of `farport doctor`
 //
 // Errors are {"message": "...", "code": "not_found"} with the status that fits.

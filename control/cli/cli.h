@@ -62,5 +62,6 @@ Run define_decisions(CLI::App& app);     // decision_commands.cc
 Run define_events(CLI::App& app);        // event_commands.cc
 Run define_doctor(CLI::App& app);        // doctor.cc
 Run define_check_config(CLI::App& app);  // check_config.cc
+Run define_trust(CLI::App& app);         // trust_command.cc
 
 }  // namespace farport

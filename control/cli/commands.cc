@@ -16,6 +16,7 @@ constexpr std::array kCommands{
     Command{"hosts", define_hosts, "List this host and its peers"},
     Command{"vms", define_vms, "List the VMs with their allocations and demands"},
     Command{"events", define_events, "Show what happened, and follow what happens"},
+    Command{"trust", define_trust, "Show and change which hosts are let in"},
     Command{"doctor", define_doctor, "Find out why something does not work"},
     Command{"check-config", define_check_config, "Check a configuration, or describe its keys"},
     Command{"version", define_version, "Show the versions of this program and of the daemon"},

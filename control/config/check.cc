@@ -17,6 +17,7 @@ class Checker {
 
   void check() {
     check_host();
+    check_trust();
     check_usbip_server();
     check_policy();
     check_peers();
@@ -40,6 +41,7 @@ class Checker {
   }
 
   void check_host();
+  void check_trust();
   void check_usbip_server();
   void check_policy();
   void check_peers();
@@ -109,6 +111,24 @@ void Checker::check_host() {
   // Names travel as HOST/DEVICE.
   if (host.name.find('/') != std::string::npos) {
     error(set_by("host.name"), "host.name: a host's name has no \"/\"");
+  }
+}
+
+void Checker::check_trust() {
+  const TrustConfig& trust = config_.trust;
+  for (const auto& [key, path] :
+       {std::pair{"trust.authority", &trust.authority},
+        std::pair{"trust.certificate", &trust.certificate}, std::pair{"trust.key", &trust.key},
+        std::pair{"trust.revoked", &trust.revoked}}) {
+    if (path->empty() || path->starts_with('/')) continue;
+    error(set_by(key), fmt::format("{}: found {}, expected an absolute path", key, quoted(*path)));
+  }
+  if (trust.certificate.empty() != trust.key.empty()) {
+    error(set_by(trust.key.empty() ? "trust.certificate" : "trust.key"),
+          "trust.certificate and trust.key go together: set both or none");
+  }
+  if (trust.authority.empty() && !trust.revoked.empty()) {
+    error(set_by("trust.revoked"), "trust.revoked needs trust.authority");
   }
 }
 

@@ -110,6 +110,12 @@ struct UsbipImportConfig {
   HostPort address;
 };
 
+// Whom to trust beside the pinned keys: paths of PEM files, empty where there is none.
+struct TrustConfig {
+  std::string authority, certificate, key, revoked;
+  bool loopback = false;
+};
+
 struct LimitsConfig {
   uint32_t sessions = limits::sessions_per_host_max;
 };
@@ -124,6 +130,7 @@ struct Config {
   SessionConfig session;
   PolicyConfig policy;
   LimitsConfig limits;
+  TrustConfig trust;
   std::vector<PeerConfig> peers;
   std::vector<ExportRule> exports;
   std::vector<VmConfig> vms;

@@ -128,7 +128,7 @@ Section host_section() {
        restart(key<T>("run_dir", FIELD(T, run_dir), String{},
                       "Folder for sockets and serial ports of attached devices.")),
        restart(key<T>("state_dir", FIELD(T, state_dir), String{},
-                      "Folder for what outlives the daemon: decisions.")),
+                      "Folder for what outlives the daemon: decisions, keys.")),
        restart(key<T>("spin_us", FIELD(T, spin_us), up_to(1'000'000),
                       "How long a worker polls before it sleeps, in microseconds. Trades a core "
                       "for less latency.")),
@@ -163,6 +163,26 @@ Section policy_section() {
               "Seconds over which a move must save more bytes than it copies."),
        key<T>("interval_s", FIELD(T, interval_s), Seconds{.min = 1, .max = 3600},
               "Seconds between evaluations.")});
+}
+
+Section trust_section() {
+  using T = TrustConfig;
+  return table<T>(
+      "trust", FIELD(Config, trust),
+      "Whom this host trusts, beside the keys that `farport trust add` has pinned.",
+      {key<T>("authority", FIELD(T, authority), String{},
+              "Certificates (PEM) of those who certify hosts. Empty: pinned keys alone."),
+       key<T>(
+           "certificate", FIELD(T, certificate), String{},
+           "This host's certificate by such an authority (PEM, with those between). It names the "
+           "host as DNS:NAME. Empty: the host key is shown as it is."),
+       key<T>("key", FIELD(T, key), String{},
+              "The certificate's private key (PEM), which nobody else may read."),
+       key<T>("revoked", FIELD(T, revoked), String{},
+              "Lists of revoked certificates (PEM), one of each authority. Empty: none is asked "
+              "for."),
+       restart(key<T>("loopback", FIELD(T, loopback), Boolean{},
+                      "Encrypts and asks for keys on loopback, too."))});
 }
 
 Section limits_section() {
@@ -367,7 +387,8 @@ Section make_schema() {
   root.sections = {host_section(),         peer_section(),     export_section(),
                    vm_section(),           nominal_section(),  policy_section(),
                    serial_section(),       emulated_section(), usbip_server_section(),
-                   usbip_import_section(), session_section(),  limits_section()};
+                   usbip_import_section(), session_section(),  limits_section(),
+                   trust_section()};
   return root;
 }
 

@@ -32,6 +32,7 @@ bool Daemon::stop(std::chrono::milliseconds limit) { return host_->stop(limit); 
 void Daemon::reload(LiveSettings live) {
   host_->loop().post([host = host_.get(), live = std::move(live)] {
     host->set_live(live);
+    host->reload_trust(live.trust_files);
     host->announce("config.reloaded", "the configuration was read again");
   });
 }
@@ -119,7 +120,7 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
       loans_(catalogue_, events_, settings_.host),
       lender_(loans_),
       peers_({*loop_, pointers(workers_), events_, lender_,
-              Security{settings_.trust, settings_.tls_on_loopback}, refusals_, settings_.host,
+              Security{settings_.trust, settings_.encrypt_loopback}, refusals_, settings_.host,
               boot_, settings_.sessions_max, settings_.resume_timeout_ns, settings_.paths}),
       attachments_(
           {*loop_, *workers_.front(), loans_, peers_, settings_.drivers, events_, settings_.host,

@@ -40,16 +40,16 @@ struct LiveSettings {
   std::function<std::optional<Percent>(const std::string& vm,
                                        const std::vector<std::string>& device_names)>
       threshold;
-  std::vector<std::string> admin_groups;  // may detach what others attached
+  std::vector<std::string> admin_groups;  // may detach what others attached, and change trust
+  AuthorityFiles trust_files;
 };
 
 struct DaemonSettings {
   std::string host;
-  std::string run_dir;           // for the lock, sockets and ptys
-  std::vector<HostPort> listen;  // for peers
-  // This host's key, and whose keys it takes. Empty: for this machine alone, by loopback.
-  std::shared_ptr<HostTrust> trust;
-  bool tls_on_loopback = false;
+  std::string run_dir;               // for the lock, sockets and ptys
+  std::vector<HostPort> listen;      // for peers
+  std::shared_ptr<HostTrust> trust;  // null: no keys, loopback alone
+  bool encrypt_loopback = false;     // TLS on loopback, too
   uint64_t resume_timeout_ns = 30'000'000'000;
   PathSettings paths;
   WorkerSettings worker;

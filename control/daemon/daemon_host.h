@@ -18,6 +18,7 @@
 #include "control/daemon/usbip_gateway.h"
 #include "control/daemon/worker_thread.h"
 #include "control/directory/file_directory.h"
+#include "control/trust/refusals.h"
 
 namespace farport {
 
@@ -33,6 +34,7 @@ class Daemon::Host final : public Service {
   std::vector<std::string> addresses() const;
   std::string usbip_address() const { return gateway_.address(); }
   void set_live(const LiveSettings& live);
+  void reload_trust(const AuthorityFiles& files);
   void announce(const std::string& type, const std::string& message);
 
   // Service
@@ -51,6 +53,11 @@ class Daemon::Host final : public Service {
   void detach(const std::string& id, const Caller& caller, Callback<void> done) override;
   void explain(const std::string& host, const std::string& device, const Caller& caller,
                Callback<std::vector<Check>> done) override;
+  Result<TrustReport> trust() const override;
+  Result<bool> trust_add(const TrustAddition& addition, const Caller& caller) override;
+  Result<size_t> trust_remove(const std::string& host, const std::string& fingerprint,
+                              const Caller& caller) override;
+  Result<std::string> trust_renew(bool prepare, const Caller& caller) override;
   std::unique_ptr<EventSubscription> subscribe(
       uint64_t after, std::function<void(const Event&)> callback) override {
     return events_.subscribe(after, std::move(callback));
@@ -73,6 +80,9 @@ class Daemon::Host final : public Service {
   static void remote_devices(PeerSession& session, Callback<std::vector<DeviceEntry>> done);
   std::vector<Check> explain_self() const;
   Check explain_host(const std::string& host);
+  // Of this host itself when `host` is empty; nothing without trust.
+  std::vector<Check> explain_trust(const std::string& host) const;
+  Result<void> may_change_trust(const Caller& caller) const;
 
   DaemonSettings settings_;
   LiveSettings live_;

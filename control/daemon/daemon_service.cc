@@ -172,6 +172,7 @@ std::vector<Check> Daemon::Host::explain_self() const {
                                   listener->loopback() ? "" : ", INSECURE: without encryption"),
                       ""});
   }
+  for (Check& check : explain_trust("")) checks.push_back(std::move(check));
   for (const std::string& problem : catalogue_.problems()) {
     checks.push_back({"source", false, problem, "repair it, or remove it from the configuration"});
   }
@@ -207,12 +208,17 @@ void Daemon::Host::explain(const std::string& host, const std::string& device, c
                            Callback<std::vector<Check>> done) {
   std::vector<Check> checks = explain_self();
   if (host.empty() && device.empty()) {
-    for (const HostEntry& entry : peers_.list()) checks.push_back(explain_host(entry.name));
+    for (const HostEntry& entry : peers_.list()) {
+      checks.push_back(explain_host(entry.name));
+      for (Check& check : explain_trust(entry.name)) checks.push_back(std::move(check));
+    }
     return done(std::move(checks));
   }
   const std::string where = host.empty() ? settings_.host : host;
   checks.push_back(explain_host(where));
-  if (device.empty() || !checks.back().ok) return done(std::move(checks));
+  const bool reached = checks.back().ok;
+  for (Check& check : explain_trust(where)) checks.push_back(std::move(check));
+  if (device.empty() || !reached) return done(std::move(checks));
   if (where == settings_.host) {
     return loans_.explain(device, {where, "", caller.user, caller.uid, caller.groups},
                           caller.uid == 0,

@@ -3,13 +3,16 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
+#include <filesystem>
 #include <future>
 #include <nlohmann/json.hpp>
 
@@ -17,6 +20,7 @@
 #include "control/api/unix_listener.h"
 #include "control/config/config.h"
 #include "control/daemon/daemon.h"
+#include "control/daemon/privileges.h"
 #include "control/daemon/standard.h"
 
 namespace farport {
@@ -136,12 +140,28 @@ int serve(Daemon& daemon, Config config, const Flags& flags, boost::asio::io_con
   return 0;
 }
 
+PrivilegeNeeds needs_of(const Config& config) {
+  PrivilegeNeeds needs;
+  const auto is_low = [](const HostPort& address) {
+    return address.port != 0 && address.port < 1024;  // ip(7)
+  };
+  needs.low_ports = std::ranges::any_of(config.host.listen, is_low) ||
+                    (config.usbip_server && is_low(config.usbip_server->listen));
+  needs.folders = {config.host.run_dir, config.host.state_dir,
+                   std::filesystem::path(config.host.socket).parent_path().string()};
+  return needs;
+}
+
 int run(const Flags& flags) {
   ConfigReport report = read_config(flags);
   set_up_log(report.config.host);
   for (const auto& error : report.errors) spdlog::critical("{}", error);
   if (!report.errors.empty()) return exit_code(ErrorCode::usage);
   for (const auto& warning : report.warnings) spdlog::warn("{}", warning);
+  // Before the first thread: each has its own.
+  const auto privileges = drop_privileges(needs_of(report.config));
+  if (!privileges) return farport::report(privileges.error());
+  spdlog::info("{}", *privileges);
   // Before anything is held that a signal would leave behind.
   boost::asio::io_context context;
   boost::asio::signal_set signals(context, SIGINT, SIGTERM, SIGHUP);
@@ -157,6 +177,8 @@ int run(const Flags& flags) {
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
+  // Whatever the one who starts it has: what it makes is written by nobody else.
+  umask(0022);
   CLI::App app("Carries USB devices and serial ports between hosts", "farportd");
   farport::Flags flags;
   std::vector<std::string> set;

@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "control/daemon/trust_report.h"
 #include "dataplane/error.h"
 #include "dataplane/meter.h"
 #include "devices/device_info.h"
@@ -173,7 +174,8 @@ struct Event {
   int64_t at_unix_ms = 0;
   // "attached", "detached", "attachment.failed", "device.plugged", "device.unplugged",
   // "device.held", "device.freed", "peer.connected", "peer.paused", "peer.resumed", "peer.lost",
-  // "decision", "config.reloaded", "daemon.started", "daemon.stopping"
+  // "decision", "config.reloaded", "daemon.started", "daemon.stopping", "trust.changed",
+  // "trust.renewed", "trust.failed"
   std::string type;
   std::string host, device, attachment, vm;  // empty where they do not apply
   std::string message;                       // for people
@@ -218,6 +220,17 @@ class Service {
   // and all its peers.
   virtual void explain(const std::string& host, const std::string& device, const Caller& caller,
                        Callback<std::vector<Check>> done) = 0;
+
+  // Whom this host trusts, and what it shows itself (control/trust). Anybody who may ask may look;
+  // only root and the API's admin group may change it, at once, for open sessions too.
+  virtual Result<TrustReport> trust() const = 0;
+  // False: the key was pinned already.
+  virtual Result<bool> trust_add(const TrustAddition& addition, const Caller& caller) = 0;
+  // All keys of the host when `fingerprint` is empty; how many.
+  virtual Result<size_t> trust_remove(const std::string& host, const std::string& fingerprint,
+                                      const Caller& caller) = 0;
+  // The fingerprint of the key that comes next (`prepare`), or that was taken.
+  virtual Result<std::string> trust_renew(bool prepare, const Caller& caller) = 0;
 
   // Kept events with a sequence above `after`, oldest first, at once; then each new one as it
   // comes. ~0 as `after`: only new ones.

@@ -121,6 +121,8 @@ void add_standard_drivers(DriverTypes& drivers, const std::string& run_dir) {
 
 LiveSettings live_settings(const Config& config) {
   LiveSettings live;
+  live.trust_files = {config.trust.authority, config.trust.certificate, config.trust.key,
+                      config.trust.revoked};
   for (const PeerConfig& peer : config.peers) {
     std::vector<std::string> addresses;
     for (const HostPort& address : peer.addresses) addresses.push_back(format_host_port(address));
@@ -159,6 +161,7 @@ Result<DaemonSettings> daemon_settings(const Config& config) {
   settings.host = config.host.name;
   settings.run_dir = config.host.run_dir;
   settings.listen = config.host.listen;
+  settings.encrypt_loopback = config.trust.loopback;
   settings.resume_timeout_ns = uint64_t{config.session.resume_timeout_s} * 1'000'000'000;
   settings.paths.return_after_ns = uint64_t{config.session.path_return_s} * 1'000'000'000;
   settings.worker.spin_us = config.host.spin_us;
@@ -172,6 +175,10 @@ Result<DaemonSettings> daemon_settings(const Config& config) {
     return info.kind == DeviceKind::serial ? kSerialNominalBytesS : usb::bus_bytes_s(info.speed);
   };
   settings.live = live_settings(config);
+  auto trust = HostTrust::open(
+      {config.host.name, trust_folder(config.host.state_dir), settings.live.trust_files, {}});
+  if (!trust) return std::unexpected(trust.error());
+  settings.trust = std::move(*trust);
   if (config.usbip_server) settings.usbip_server = format_host_port(config.usbip_server->listen);
   add_standard_drivers(settings.drivers, settings.run_dir);
   if (auto added = add_providers(config, settings); !added) return std::unexpected(added.error());

@@ -28,6 +28,8 @@ Result<std::optional<Authority>> read_authority(const AuthorityFiles& files) {
 
 }  // namespace
 
+std::string trust_folder(const std::string& state_dir) { return state_dir + "/trust"; }
+
 // --- its files ---
 
 std::string HostTrust::path(std::string_view file) const {

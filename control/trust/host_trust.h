@@ -20,6 +20,7 @@
 #include "control/trust/authority.h"
 #include "control/trust/known_hosts.h"
 #include "control/trust/openssl.h"
+#include "control/trust/overview.h"
 #include "control/trust/trust.h"
 
 namespace farport {
@@ -41,18 +42,8 @@ struct TrustSettings {
   std::function<int64_t()> now_unix_s;  // for tests; empty: the system's clock
 };
 
-// For `farport trust show` and `list`, and doctor. Nothing in it is secret.
-struct TrustOverview {
-  std::string host;
-  std::string fingerprint;
-  std::string next_fingerprint;  // prepared; empty: none
-  std::string folder;
-  std::vector<PinnedKey> keys;
-  bool authority = false;                  // one is configured
-  std::string certificate;                 // the file; empty: the host key is shown as it is
-  int64_t certificate_expires_unix_s = 0;  // 0: never
-  int64_t revoked_until_unix_s = 0;        // when the first list is out of date; 0: no list
-};
+// "<state_dir>/trust".
+std::string trust_folder(const std::string& state_dir);
 
 class HostTrust final : public Trust {
  public:

@@ -114,13 +114,11 @@ std::expected<TrustedPeer, TrustError> HostTrust::judge(
 
 std::expected<TrustedPeer, TrustError> HostTrust::judge_by_authority(
     TrustedPeer peer, const std::string& expected) const {
+  const std::string who = expected.empty() ? "the caller" : "host " + expected;
   const auto verified = authority_->verify(*peer.presented, now_unix_s());
   if (!verified) {
     TrustError error = verified.error();
-    error.message =
-        fmt::format("{}: {} (its key is {})",
-                    expected.empty() ? std::string("the caller") : fmt::format("host {}", expected),
-                    error.message, peer.fingerprint);
+    error.message = fmt::format("{}: {} (its key is {})", who, error.message, peer.fingerprint);
     return std::unexpected(std::move(error));
   }
   const auto names = dns_names(*peer.presented->certificate);
@@ -132,11 +130,11 @@ std::expected<TrustedPeer, TrustError> HostTrust::judge_by_authority(
     for (const std::string& name : names) {
       list += (list.empty() ? "" : ", ") + (is_host_name(name) ? name : std::string("?"));
     }
-    return refuse(
-        Refusal::wrong_name,
-        fmt::format("its certificate names {}, not {}: its subjectAltName must hold "
-                    "DNS:NAME with the host.name there, exactly",
-                    list.empty() ? "no host" : list, expected.empty() ? "a host" : expected));
+    return refuse(Refusal::wrong_name,
+                  fmt::format("{}: its certificate names {}, not {}: its subjectAltName must hold "
+                              "DNS:NAME with the host.name there, exactly (its key is {})",
+                              who, list.empty() ? "no host" : list,
+                              expected.empty() ? "a host" : expected, peer.fingerprint));
   }
   if (const auto others = known_.keys_of(*named); !others.empty()) {
     return refuse_changed(*named, peer.fingerprint, others);

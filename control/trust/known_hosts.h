@@ -13,15 +13,10 @@
 #include <string_view>
 #include <vector>
 
+#include "control/trust/overview.h"
 #include "dataplane/error.h"
 
 namespace farport {
-
-struct PinnedKey {
-  std::string name;         // of the host
-  std::string fingerprint;  // "SHA256:..."
-  std::string comment;
-};
 
 class KnownHosts {
  public:

@@ -3,7 +3,9 @@
 for each test. usage: farportd.py FARPORTD [NAME]..."""
 
 import contextlib
+import json
 import os
+import pathlib
 import random
 import re
 import shutil
@@ -105,11 +107,6 @@ def unknown_key():
 @test
 def wrong_type():
     ends_with(2, '[[export]]\ndevice = 7\n', "device", "farport.toml:9")
-
-
-@test
-def listening_beyond_loopback_needs_a_word():
-    ends_with(2, "", "insecure", replace=('"127.0.0.1:', '"0.0.0.0:'))
 
 
 @test
@@ -377,6 +374,53 @@ def another_version_is_told_why():
         check(b"version" in said and re.search(rb"9\.0", said), f"said {said!r}")
         check(b"name of its own" in said_to(a.port, hello(name=b"a")), "a namesake was not told why")
         a.get("/v1/version")
+
+
+@test
+def trust_by_the_api_and_files_for_nobody_else():
+    key = "SHA256:" + "a" * 42 + "A"
+    with host("a") as a:
+        a.start()
+        mine = a.get("/v1/trust")["fingerprint"]
+        check(mine.startswith("SHA256:") and len(mine) == 50, mine)
+        for name in ("host_key", "known_hosts"):
+            if name == "known_hosts":
+                a.call("POST", "/v1/trust/keys", {"host": "lab", "fingerprint": key})
+            mode = os.stat(a.folder / "trust" / name).st_mode & 0o777
+            check(mode == 0o600, f"{name} has mode {mode:o}")
+        check(key in (a.folder / "trust/known_hosts").read_text(), "the key is not in the file")
+        explained = json.dumps(a.get("/v1/explain"))
+        check(mine in explained and "1 key is pinned" in explained, explained)
+        a.call("DELETE", "/v1/trust/keys/lab")
+        check(a.get("/v1/trust")["keys"] == [], "the key stays")
+        (a.folder / "trust/known_hosts").write_text(f"lab {key}\n")
+        os.kill(a.process.pid, signal.SIGHUP)
+        wait_until("a file edited by hand counts", lambda: a.get("/v1/trust")["keys"])
+        (a.folder / "trust/known_hosts").write_text("lab half-a-key\n")
+        os.kill(a.process.pid, signal.SIGHUP)
+        wait_until("a malformed line is told", lambda: "known_hosts:1" in a.log.read_text())
+        check(len(a.get("/v1/trust")["keys"]) == 1, "a malformed file changed whom it trusts")
+        a.call("POST", "/v1/trust/renew", {"prepare": True})
+        check(a.get("/v1/trust")["fingerprint"] == mine, "prepared, not renewed")
+        private = (a.folder / "trust/host_key").read_text().splitlines()[1]
+        check(private not in a.log.read_text(), "the key is in the log")
+        a.stop()
+        (a.folder / "trust/known_hosts").unlink()
+        os.chmod(a.folder / "trust/host_key", 0o644)
+        status, said = a.run_to_end()
+        check(status == 5 and "chmod 600" in said, f"exit status {status}: {said}")
+
+
+@test
+def privileges_are_given_up():
+    with host("a") as a:
+        a.start()
+        for task in pathlib.Path(f"/proc/{a.process.pid}/task").iterdir():
+            status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
+            check(status["NoNewPrivs"] == "1", "new privileges are possible")
+            # CAP_CHOWN and CAP_FOWNER.
+            check(int(status["CapEff"], 16) & ~0b1001 == 0, f"{status['Name']}: {status['CapEff']}")
+        check("privileges: user" in a.log.read_text(), "the log does not say what was kept")
 
 
 @test

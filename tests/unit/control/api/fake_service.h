@@ -25,6 +25,10 @@ class FakeService final : public Service {
   Result<Attachment> attach_answer = Attachment{};
   Result<void> detach_answer;
   Result<std::vector<Check>> checks = std::vector<Check>{};
+  Result<TrustReport> trust_report = TrustReport{};
+  Result<bool> trust_add_answer = true;
+  Result<size_t> trust_remove_answer = size_t{1};
+  Result<std::string> trust_renew_answer = std::string("SHA256:new");
   std::vector<Event> kept;
   bool hold = false;  // attach and detach answer only by answer_held()
 
@@ -34,6 +38,9 @@ class FakeService final : public Service {
   std::vector<std::string> device_hosts;                          // of devices()
   std::vector<std::pair<std::string, std::string>> explanations;  // host, device
   std::vector<size_t> decision_limits;
+  std::vector<TrustAddition> trust_additions;
+  std::vector<std::pair<std::string, std::string>> trust_removals;  // host, fingerprint
+  std::vector<bool> trust_renewals;                                 // whether only prepared
   Caller last_caller;
 
   size_t subscriptions() const { return subscribers_.size(); }
@@ -95,6 +102,23 @@ class FakeService final : public Service {
     explanations.emplace_back(host, device);
     last_caller = caller;
     done(checks);
+  }
+  Result<TrustReport> trust() const override { return trust_report; }
+  Result<bool> trust_add(const TrustAddition& addition, const Caller& caller) override {
+    trust_additions.push_back(addition);
+    last_caller = caller;
+    return trust_add_answer;
+  }
+  Result<size_t> trust_remove(const std::string& host, const std::string& fingerprint,
+                              const Caller& caller) override {
+    trust_removals.emplace_back(host, fingerprint);
+    last_caller = caller;
+    return trust_remove_answer;
+  }
+  Result<std::string> trust_renew(bool prepare, const Caller& caller) override {
+    trust_renewals.push_back(prepare);
+    last_caller = caller;
+    return trust_renew_answer;
   }
   std::unique_ptr<EventSubscription> subscribe(
       uint64_t after, std::function<void(const Event&)> callback) override {
