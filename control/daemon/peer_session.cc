@@ -135,9 +135,17 @@ std::shared_ptr<PeerSession> PeerSession::start(ControlLoop& loop, WorkerThread&
   return session;
 }
 
-void PeerSession::close(Error why) {
+void PeerSession::close(Error why, SessionEnd how) {
   if (state_ == State::closed) return;
+  end_ = how;
   on_worker_->run([why = std::move(why)](OnWorker& half) { half.session().close(why); });
+}
+
+void PeerSession::notify(const json& notice) {
+  if (state_ != State::open) return;
+  on_worker_->run([text = peer::dump(notice)](OnWorker& half) {
+    half.session().send_message(wire::MessageKind::notice, 0, text);
+  });
 }
 
 uint32_t PeerSession::add_pending(milliseconds limit, Callback<json> done) {
@@ -310,8 +318,9 @@ void PeerSession::took_message(wire::MessageKind kind, uint32_t id, const std::s
     }
     ++unanswered_;
     events_.peer_request(*this, id, *message);
+  } else if (kind == wire::MessageKind::notice && message) {
+    events_.peer_notice(*this, *message);  // a bad one has nobody to answer to
   }
-  // Notices: none is known; a later version may send some.
 }
 
 void PeerSession::lost_channel(uint32_t number, const Error& why) {

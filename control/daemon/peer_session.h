@@ -26,6 +26,16 @@ namespace farport {
 
 class PeerSession;
 
+// How a session came to its end, for whoever decides what becomes of what it carried.
+enum class SessionEnd : uint8_t {
+  closed_by_us,
+  closed_by_peer,  // also: the connection was lost, and nothing more is known
+  timed_out,       // resume_timeout has passed
+  peer_restarted,  // another boot id
+  replaced,        // by a newer session of the same two daemons
+  trust_removed,
+};
+
 // Figures of one channel, taken on its worker.
 struct MeterReading {
   MeterSnapshot meter;
@@ -39,6 +49,8 @@ class PeerSessionEvents {
   virtual void peer_opened(PeerSession& session) = 0;
   // A request of the peer, parsed: to be answered once by respond(id, ...).
   virtual void peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) = 0;
+  // Something that needs no answer, parsed.
+  virtual void peer_notice(PeerSession& session, const nlohmann::json& notice) = 0;
   // A channel of either end is over; its number is free again.
   virtual void peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) = 0;
   // The last thing a session says. Its channels are over, those not reported before too.
@@ -66,8 +78,12 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   size_t channel_count() const { return channels_.size(); }
 
   // Ends it in order; peer_closed() follows.
-  void close(Error why);
+  void close(Error why, SessionEnd how = SessionEnd::closed_by_us);
+  // Known once peer_closed() is called.
+  SessionEnd how_it_ended() const { return end_; }
 
+  // Says something that needs no answer.
+  void notify(const nlohmann::json& notice);
   void request(const nlohmann::json& request, std::chrono::milliseconds limit,
                Callback<nlohmann::json> done);
   void respond(uint32_t id, const nlohmann::json& response);
@@ -119,6 +135,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   PeerSessionEvents& events_;
   std::shared_ptr<OnWorker> on_worker_;
   State state_ = State::greeting;
+  SessionEnd end_ = SessionEnd::closed_by_peer;
   bool greeted_ = false;
   PeerHello hello_;
   std::map<uint32_t, Pending> pending_;

@@ -181,7 +181,9 @@ void Peers::peer_opened(PeerSession& session) {
   adopt(session);
   if (old != nullptr) {
     parts_.lender.session_ending(*old);
-    old->close({ErrorCode::busy, "a newer session of the same two hosts replaces this one"});
+    const bool restarted = session.peer().boot != old->peer().boot;
+    old->close({ErrorCode::busy, "a newer session of the same two hosts replaces this one"},
+               restarted ? SessionEnd::peer_restarted : SessionEnd::replaced);
   }
 }
 
@@ -193,6 +195,7 @@ void Peers::adopt(PeerSession& session) {
   peer.error.clear();
   peer.backoff = milliseconds(0);
   if (peer.retry) peer.retry->cancel();
+  attachments_->peer_opened(session);
   if (!fresh) return;
   peer.since_unix_ms = unix_now_ms();
   Event event;
@@ -204,6 +207,10 @@ void Peers::adopt(PeerSession& session) {
 
 void Peers::peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) {
   parts_.lender.request(session, id, request);
+}
+
+void Peers::peer_notice(PeerSession& session, const nlohmann::json& notice) {
+  attachments_->peer_notice(session, notice);
 }
 
 void Peers::peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) {
