@@ -31,7 +31,7 @@ DeviceChannel::DeviceChannel(Session& session, uint32_t number, std::unique_ptr<
       credit_bytes_(credit_bytes),
       granted_(credit_bytes),
       granted_told_(credit_bytes) {
-  meter_ = Meter(nominal_bytes_s, session.loop().now_ns());
+  meter_ = Meter(nominal_bytes_s, session.loop().now_ns(), device_->info().kind);
 }
 
 DeviceChannel::~DeviceChannel() = default;

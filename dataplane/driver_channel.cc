@@ -40,7 +40,7 @@ void DriverChannel::start(DeviceInfo info, uint64_t nominal_bytes_s, uint64_t cr
   info_ = std::move(info);
   driver_ = std::move(driver);
   granted_ += credit_bytes;
-  meter_ = Meter(nominal_bytes_s, session_.loop().now_ns());
+  meter_ = Meter(nominal_bytes_s, session_.loop().now_ns(), info_.kind);
   state_ = State::open;
   if (auto started = driver_->start(session_.worker(), *this); !started) {
     if (state_ != State::open) return;
