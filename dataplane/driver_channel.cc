@@ -190,7 +190,7 @@ bool DriverChannel::submit_frame(TransferQueue& queue, uint64_t credit_kept, Out
                                     .endpoint = transfer.endpoint,
                                     .type = static_cast<uint8_t>(transfer.type),
                                     .flags = transfer.flags,
-                                    .reserved0 = 0,
+                                    .chain = transfer.chain,
                                     .setup = transfer.setup,
                                     .start_frame = transfer.start_frame,
                                     .interval = transfer.interval,
@@ -372,6 +372,7 @@ void DriverChannel::fail_in_flight(TransferStatus status) {
   bulk_ = {};
   cancels_ = {};
   bulk_queued_ = {};
+  chain_queued_ = {};
   transfers_.for_each([this, status](Transfer& transfer) {
     const auto state = transfer.channel.state;
     if (state == with_driver || state == returning || state == lingering) return;

@@ -41,7 +41,7 @@ static_assert(std::endian::native == std::endian::little,
 inline constexpr uint32_t magic = 0x50524146;  // "FARP"
 // Major: both sides must be the same. Minor: the lower one's meaning holds.
 inline constexpr uint16_t version_major = 1;
-inline constexpr uint16_t version_minor = 0;
+inline constexpr uint16_t version_minor = 1;
 
 enum class FrameType : uint8_t {
   hello = 1,        // the first frame either way on a connection
@@ -130,7 +130,7 @@ struct SubmitBody {
   uint8_t endpoint;  // bEndpointAddress
   uint8_t type;      // TransferType
   uint8_t flags;     // transfer_flags
-  uint8_t reserved0;
+  uint8_t chain;     // 0, or the chain it belongs to (transfer.h); since 1.1
   std::array<uint8_t, 8> setup;
   uint32_t start_frame;
   uint32_t interval;
@@ -140,7 +140,8 @@ struct SubmitBody {
 };
 static_assert(sizeof(SubmitBody) == 32);
 static_assert(offsetof(SubmitBody, endpoint) == 4 && offsetof(SubmitBody, type) == 5);
-static_assert(offsetof(SubmitBody, flags) == 6 && offsetof(SubmitBody, setup) == 8);
+static_assert(offsetof(SubmitBody, flags) == 6 && offsetof(SubmitBody, chain) == 7);
+static_assert(offsetof(SubmitBody, setup) == 8);
 static_assert(offsetof(SubmitBody, start_frame) == 16 && offsetof(SubmitBody, interval) == 20);
 static_assert(offsetof(SubmitBody, packet_count) == 24 && offsetof(SubmitBody, deadline_us) == 28);
 
