@@ -122,7 +122,10 @@ void DriverChannel::submit(Transfer& transfer) {
 void DriverChannel::cancel(Transfer& transfer) {
   auto& own = transfer.channel;
   if (own.cancel_requested) return;
-  if (own.state == queued) {
+  // One of a chain leaves all the same, or the next would follow the one before it.
+  if (own.state == queued && transfer.chain != 0) {
+    own.cancel_requested = true;
+  } else if (own.state == queued) {
     unqueue(transfer);
     return_later(transfer, TransferStatus::cancelled);
   } else if (own.state == sending) {

@@ -26,8 +26,9 @@ std::unique_ptr<Driver> AheadDriver::wrap(std::unique_ptr<Driver> driver, const 
   return std::make_unique<AheadDriver>(std::move(driver), std::move(switches));
 }
 
-AheadDriver::AheadDriver(std::unique_ptr<Driver> driver, RuleSwitches switches)
-    : driver_(std::move(driver)), switches_(std::move(switches)) {}
+AheadDriver::AheadDriver(std::unique_ptr<Driver> driver, RuleSwitches switches,
+                         std::span<const RuleKind> kinds)
+    : driver_(std::move(driver)), switches_(std::move(switches)), kinds_(kinds) {}
 
 AheadDriver::~AheadDriver() {
   if (loop_ != nullptr) loop_->forget(*this);
@@ -58,7 +59,7 @@ void AheadDriver::make_rules() {
 }
 
 void AheadDriver::place(const usb::Configuration& configuration, const usb::Interface& interface) {
-  for (const RuleKind& kind : rule_kinds()) {
+  for (const RuleKind& kind : kinds_) {
     if (!kind.fits(port_->info(), interface)) continue;
     const RuleVerdict verdict = rule_verdict(kind, switches_);
     auto rule = verdict.on ? kind.make(*this, interface) : nullptr;

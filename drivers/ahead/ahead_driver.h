@@ -30,7 +30,8 @@ class AheadDriver final : public Driver, private DriverPort, private RulePort, p
   // `driver` as it is when no rule could ever fit the device: serial ports, none known.
   static std::unique_ptr<Driver> wrap(std::unique_ptr<Driver> driver, const DeviceInfo& info,
                                       RuleSwitches switches);
-  explicit AheadDriver(std::unique_ptr<Driver> driver, RuleSwitches switches = {});
+  explicit AheadDriver(std::unique_ptr<Driver> driver, RuleSwitches switches = {},
+                       std::span<const RuleKind> kinds = rule_kinds());
   ~AheadDriver() override;
 
   // Driver
@@ -95,6 +96,7 @@ class AheadDriver final : public Driver, private DriverPort, private RulePort, p
 
   std::unique_ptr<Driver> driver_;
   const RuleSwitches switches_;
+  const std::span<const RuleKind> kinds_;
   DriverPort* port_ = nullptr;
   Loop* loop_ = nullptr;
   usb::EndpointTable endpoints_;

@@ -432,7 +432,7 @@ TEST_F(SessionTest, AnotherMajorVersionIsRefusedWithBothVersionsNamed) {
   b_.link->start(*b_.session);
   run();
   EXPECT_TRUE(a_.closed);
-  EXPECT_NE(a_.why.message.find("version 2.0 meets version 1.0"), std::string::npos)
+  EXPECT_NE(a_.why.message.find("version 2.0 meets version 1.1"), std::string::npos)
       << a_.why.message;
 }
 
