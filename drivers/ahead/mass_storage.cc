@@ -72,6 +72,7 @@ MassStorageRule::MassStorageRule(RulePort& port, const usb::Interface& interface
 
 bool MassStorageRule::submitted(Transfer& transfer) {
   if (transfer.in()) {
+    if (std::exchange(writing_, false)) deviation();  // it sends no more, and said that it would
     stream_.submitted(transfer);
   } else if (stream_.in_flight() && (!held_.empty() || (!writing_ && is_wrapper(transfer)))) {
     // A command although the one before it was not read to its end. Whatever is in flight ahead
@@ -201,6 +202,9 @@ void MassStorageRule::out_back(Transfer& transfer) {
   } else if (unasked) {
     // One before it failed, so it was not begun. On a bus it would still be there.
     return send_plain(transfer);
+  }
+  if ((transfer.flags & transfer_flags::chained) != 0 && transfer.status != TransferStatus::ok) {
+    writing_ = false;  // the consumer's next is not this data's rest
   }
   if ((transfer.ahead_state & is_command) != 0) stream_.set_told(true);
   port_.finish(transfer);

@@ -81,7 +81,7 @@ class PacketDisk final : public Device {
  private:
   struct Packet {
     std::vector<std::byte> bytes{};
-    bool halt = false;  // no packet: the endpoint halts
+    bool halt = false;  // no packet: the endpoint halts, once it has come to this
     bool rest = false;  // no packet: nothing comes any more
   };
   enum class Stage : uint8_t { command, data_out, status };
@@ -123,17 +123,19 @@ class PacketDisk final : public Device {
     }
   }
   bool step_in() {
-    if (waiting_in_.empty() || packets_.empty() || packets_.front().rest) return false;
-    Transfer& transfer = *waiting_in_.front();
-    const Packet packet = std::move(packets_.front());
-    packets_.pop_front();
-    if (packet.halt) {
+    if (halted_in_ || packets_.empty() || packets_.front().rest) return false;
+    if (packets_.front().halt) {  // whether anyone asks or not
+      packets_.pop_front();
       halted_in_ = true;
       for (Transfer* waiting : std::exchange(waiting_in_, {})) {
         end(*waiting, TransferStatus::stall);
       }
       return true;
     }
+    if (waiting_in_.empty()) return false;
+    Transfer& transfer = *waiting_in_.front();
+    const Packet packet = std::move(packets_.front());
+    packets_.pop_front();
     if (packets_.empty()) stage_ = Stage::command;
     const bool fits = packet.bytes.size() <= transfer.length - transfer.actual;
     if (fits && !packet.bytes.empty()) {
