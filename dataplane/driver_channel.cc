@@ -103,6 +103,7 @@ Transfer* DriverChannel::allocate(uint32_t length, uint16_t packet_count) {
 void DriverChannel::submit(Transfer& transfer) {
   auto& own = transfer.channel;
   assert(own.state == with_driver);
+  assert(transfer.chain <= limits::chains_per_channel_max);
   own.submitted_ns = session_.loop().now_ns();
   own.service_ns = 0;
   own.cancel_requested = false;

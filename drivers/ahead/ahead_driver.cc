@@ -158,6 +158,7 @@ void AheadDriver::cancel(Rule&, Transfer& transfer) { port_->cancel(transfer); }
 void AheadDriver::release(Rule&, Transfer& transfer) {
   port_->release(transfer);
   --own_in_use_;
+  check_stopped();
 }
 
 void AheadDriver::finish(Transfer& transfer) {
@@ -233,8 +234,7 @@ void AheadDriver::control_back(const Transfer& transfer) {
 
 void AheadDriver::completed(Transfer& transfer) {
   if (transfer.ahead_context != nullptr) {
-    static_cast<Rule*>(transfer.ahead_context)->completed(transfer);
-    return check_stopped();
+    return static_cast<Rule*>(transfer.ahead_context)->completed(transfer);
   }
   if (transfer.type == TransferType::control) control_back(transfer);
   driver_->completed(transfer);
