@@ -323,7 +323,11 @@ void PeerSession::read_meters(std::function<void(std::map<uint32_t, MeterReading
     std::map<uint32_t, MeterReading> readings;
     const uint64_t now_ns = half.now_ns();
     for (const auto& [number, channel] : half.drivers) {
-      readings.emplace(number, read_meter(channel->meter(), now_ns));
+      MeterReading reading = read_meter(channel->meter(), now_ns);
+      const SessionCounters counters = half.session().counters();
+      reading.meter.retransmissions = counters.frames_repeated;
+      reading.meter.resumes = counters.resumes;
+      readings.emplace(number, reading);
     }
     loop.post([done, readings = std::move(readings)] { done(readings); });
   });
