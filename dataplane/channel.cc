@@ -116,21 +116,27 @@ uint32_t Channel::cost(const Transfer& transfer) {
 void Channel::queue(Transfer& transfer) {
   const bool periodic =
       transfer.type == TransferType::bulk || transfer.type == TransferType::isochronous;
-  auto& waiting = bulk_queued_[endpoint_index(transfer.endpoint)];
-  // What is small overtakes other endpoints' bulk, never its own endpoint's.
-  if (!periodic || (transfer.channel.stream_bytes <= kSmallBytes && waiting == 0)) {
+  // What is small overtakes other endpoints' bulk, never its own endpoint's or its own chain's.
+  const bool first =
+      bulk_queued_[endpoint_index(transfer.endpoint)] == 0 && chain_queued_[transfer.chain] == 0;
+  if (!periodic || (transfer.channel.stream_bytes <= kSmallBytes && first)) {
     urgent_.push(transfer);
   } else {
-    ++waiting;
+    count_in_bulk(transfer, 1);
     bulk_.push(transfer);
   }
   session_.wants_to_send(*this);
 }
 
+void Channel::count_in_bulk(const Transfer& transfer, int step) {
+  bulk_queued_[endpoint_index(transfer.endpoint)] += static_cast<uint32_t>(step);
+  if (transfer.chain != 0) chain_queued_[transfer.chain] += static_cast<uint32_t>(step);
+}
+
 bool Channel::unqueue(Transfer& transfer) {
   if (urgent_.remove(transfer)) return true;
   if (!bulk_.remove(transfer)) return false;
-  --bulk_queued_[endpoint_index(transfer.endpoint)];
+  count_in_bulk(transfer, -1);
   return true;
 }
 
@@ -156,7 +162,7 @@ bool Channel::take_piece(TransferQueue& queue, OutgoingFrame& frame) {
   own.stream_done += bytes;
   if (own.stream_done < own.stream_bytes) return false;
   queue.pop();
-  if (&queue == &bulk_) --bulk_queued_[endpoint_index(transfer.endpoint)];
+  if (&queue == &bulk_) count_in_bulk(transfer, -1);
   return true;
 }
 

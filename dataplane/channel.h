@@ -7,8 +7,10 @@
 //     has all of it, so no memory is released while a frame refers to it.
 //   - Credit counts the device end's memory: transfer_overhead_bytes + table + length for each
 //     transfer, spent when its submit leaves, given back when the device end has let go of it.
-//   - Per endpoint, order is kept: only transfers that nothing of their endpoint is queued ahead of
-//     may overtake.
+//   - Per endpoint and per chain, order is kept: only transfers that nothing of theirs is queued
+//     ahead of may overtake.
+//   - A chain (transfer.h) is carried out by the device end, one transfer after the other, without
+//     the driver end's hearing of one before the next begins.
 #pragma once
 
 #include <array>
@@ -19,6 +21,7 @@
 
 #include "dataplane/busy_clock.h"
 #include "dataplane/error.h"
+#include "dataplane/limits.h"
 #include "dataplane/link.h"
 #include "dataplane/loop.h"
 #include "dataplane/meter.h"
@@ -118,6 +121,7 @@ class Channel : protected Flushable {
   bool close_frame(OutgoingFrame& frame);
   // Queues a transfer's stream, in the class that its endpoint's order allows.
   void queue(Transfer& transfer);
+  void count_in_bulk(const Transfer& transfer, int step);
   // Takes it out again; false when it has left already.
   bool unqueue(Transfer& transfer);
   // Puts the next piece of the queue's first transfer into `frame`, whose type and body the caller
@@ -141,7 +145,8 @@ class Channel : protected Flushable {
   TransferQueue urgent_;
   TransferQueue bulk_;
   std::array<uint32_t, 32> bulk_queued_{};  // per endpoint: in bulk_
-  bool close_due_ = false;                  // a close frame is to be sent
+  std::array<uint32_t, limits::chains_per_channel_max + 1> chain_queued_{};  // per chain; not of 0
+  bool close_due_ = false;  // a close frame is to be sent
   bool peer_closed_ = false;
   Error why_;
   std::string close_text_;      // data of the close frame
@@ -267,10 +272,24 @@ class DeviceChannel final : public Channel, private DeviceEvents {
                                             std::span<const std::byte> body);
   void take_submit(const wire::FrameHeader& header, std::span<const std::byte> body);
   void serve_if_whole(Transfer& transfer);
+  void serve(Transfer& transfer);
+  void end_unserved(Transfer& transfer, TransferStatus status);
   bool complete_frame(TransferQueue& queue, OutgoingFrame& frame);
   bool credit_due() const;
   void release(Transfer& transfer);
   void begin_stop(Error why);
+
+  // Of one chain: what the device has of it, and what waits for that to end ok.
+  struct Chain {
+    Transfer* in_service = nullptr;
+    TransferQueue waiting{};
+    bool broken = false;   // what arrives does not begin, until the chain begins anew
+    bool failed = false;   // neither does what waits
+    bool pumping = false;  // chain_completed() is at work: a device may complete inside submit()
+  };
+  void chain_whole(Transfer& transfer);
+  void chain_cancel(Transfer& transfer);
+  void chain_completed(Chain& chain, TransferStatus status);
 
   std::unique_ptr<Device> device_;
   State state_ = State::idle;
@@ -280,6 +299,7 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   uint64_t granted_told_;  // as the peer knows
   uint64_t spent_ = 0;     // by the peer
   BusyClock busy_;
+  std::array<Chain, limits::chains_per_channel_max + 1> chains_;  // [0] is none
   Transfer* left_ = nullptr;  // all of it is in the frame just given: release it at frame_taken()
 };
 

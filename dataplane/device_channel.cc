@@ -17,6 +17,7 @@ enum TransferState : uint8_t {
   placed,      // its submit frame is being received
   arriving,    // part of its stream has come
   refused,     // the same, but there was no memory for it: its stream goes nowhere
+  waiting,     // whole; the device gets it when its chain has come to it
   in_service,  // the device has it
   completing,  // its completion is queued, or partly sent
   leaving,     // all is sent; frames still refer to its memory
@@ -31,7 +32,7 @@ DeviceChannel::DeviceChannel(Session& session, uint32_t number, std::unique_ptr<
       credit_bytes_(credit_bytes),
       granted_(credit_bytes),
       granted_told_(credit_bytes) {
-  meter_ = Meter(nominal_bytes_s, session.loop().now_ns());
+  meter_ = Meter(nominal_bytes_s, session.loop().now_ns(), device_->info().kind);
 }
 
 DeviceChannel::~DeviceChannel() = default;
@@ -52,6 +53,11 @@ void DeviceChannel::begin_stop(Error why) {
   urgent_ = {};
   bulk_ = {};
   bulk_queued_ = {};
+  chain_queued_ = {};
+  for (Chain& chain : chains_) {
+    chain.in_service = nullptr;
+    chain.waiting = {};
+  }
   transfers_.for_each([this](Transfer& transfer) {
     if (transfer.channel.state == in_service) return;  // comes by completed()
     transfer.channel.state = leaving;
@@ -121,6 +127,9 @@ Result<std::span<std::byte>> DeviceChannel::place_submit(const wire::FrameHeader
   if (submit.type > static_cast<uint8_t>(TransferType::serial)) {
     return broken("a transfer of an unknown type");
   }
+  if (submit.chain > limits::chains_per_channel_max) {
+    return broken("a transfer of a chain past the limit of 16");
+  }
   if (submit.length > limits::transfer_bytes_max || submit.packet_count > limits::iso_packets_max) {
     return broken("a transfer past the limit of 16 MiB and 1024 packets");
   }
@@ -171,9 +180,9 @@ Result<void> DeviceChannel::deliver(const wire::FrameHeader& header,
       return {};
     }
     case wire::FrameType::cancel:
-      if (Transfer* transfer = transfers_.find(header.transfer);
-          transfer != nullptr && transfer->channel.state == in_service) {
-        device_->cancel(*transfer);
+      if (Transfer* transfer = transfers_.find(header.transfer); transfer != nullptr) {
+        if (transfer->channel.state == in_service) device_->cancel(*transfer);
+        if (transfer->channel.state == waiting) chain_cancel(*transfer);
       }
       return {};
     default:
@@ -191,6 +200,7 @@ void DeviceChannel::take_submit(const wire::FrameHeader& header, std::span<const
   transfer->type = static_cast<TransferType>(submit.type);
   transfer->endpoint = submit.endpoint;
   transfer->flags = submit.flags;
+  transfer->chain = submit.chain;
   transfer->setup = submit.setup;
   transfer->start_frame = submit.start_frame;
   transfer->interval = submit.interval;
@@ -202,23 +212,82 @@ void DeviceChannel::take_submit(const wire::FrameHeader& header, std::span<const
 void DeviceChannel::serve_if_whole(Transfer& transfer) {
   auto& own = transfer.channel;
   if (own.stream_done < own.stream_bytes) return;
-  const bool had_memory = own.state == arriving;
-  const uint64_t now = session_.loop().now_ns();
-  own.state = in_service;
-  own.submitted_ns = now;
-  meter_.submitted();
-  busy_.begin(transfer.type, now);
+  if (own.state == refused) transfer.status = TransferStatus::no_memory;
+  if (transfer.chain != 0) return chain_whole(transfer);
+  serve(transfer);
+}
+
+// `transfer.status` is no_memory when there was none for it.
+void DeviceChannel::serve(Transfer& transfer) {
   uint64_t packet_bytes = 0;
   for (const IsoPacket& packet : transfer.packets()) packet_bytes += packet.length;
-  if (!had_memory) {
-    transfer.status = TransferStatus::no_memory;
-    completed(transfer);
-  } else if (packet_bytes > transfer.length) {
-    transfer.status = TransferStatus::invalid;
-    completed(transfer);
-  } else {
-    device_->submit(transfer);
+  if (packet_bytes > transfer.length) transfer.status = TransferStatus::invalid;
+  if (transfer.status != TransferStatus::ok) return end_unserved(transfer, transfer.status);
+  const uint64_t now = session_.loop().now_ns();
+  transfer.channel.state = in_service;
+  transfer.channel.submitted_ns = now;
+  meter_.submitted();
+  busy_.begin(transfer.type, now);
+  device_->submit(transfer);
+}
+
+// Ends a transfer that the device never has.
+void DeviceChannel::end_unserved(Transfer& transfer, TransferStatus status) {
+  const uint64_t now = session_.loop().now_ns();
+  transfer.channel.state = in_service;
+  transfer.channel.submitted_ns = now;
+  transfer.status = status;
+  transfer.actual = 0;
+  meter_.submitted();
+  busy_.begin(transfer.type, now);
+  completed(transfer);
+}
+
+// --- chains ---
+
+void DeviceChannel::chain_whole(Transfer& transfer) {
+  Chain& chain = chains_[transfer.chain];
+  if ((transfer.flags & transfer_flags::chained) == 0) {
+    // What the peer left unfinished, if it did, follows this one.
+    chain.broken = chain.failed = false;
+    chain.in_service = &transfer;
+    return serve(transfer);
   }
+  if (chain.broken) return end_unserved(transfer, TransferStatus::cancelled);
+  if (chain.in_service != nullptr || !chain.waiting.empty()) {
+    transfer.channel.state = waiting;
+    return chain.waiting.push(transfer);
+  }
+  chain.in_service = &transfer;
+  serve(transfer);
+}
+
+// A waiting transfer was cancelled: what comes after it cannot begin either.
+void DeviceChannel::chain_cancel(Transfer& transfer) {
+  Chain& chain = chains_[transfer.chain];
+  TransferQueue before;
+  while (chain.waiting.head != &transfer) before.push(*chain.waiting.pop());
+  TransferQueue dropped = std::exchange(chain.waiting, before);
+  chain.broken = true;
+  while (Transfer* one = dropped.pop()) end_unserved(*one, TransferStatus::cancelled);
+}
+
+// One that the device had is done: the next begins, or none of them does.
+void DeviceChannel::chain_completed(Chain& chain, TransferStatus status) {
+  chain.in_service = nullptr;
+  if (status != TransferStatus::ok) chain.failed = chain.broken = true;
+  if (chain.pumping) return;
+  chain.pumping = true;
+  while (chain.in_service == nullptr && !chain.waiting.empty()) {
+    Transfer& next = *chain.waiting.pop();
+    if (chain.failed) {
+      end_unserved(next, TransferStatus::cancelled);
+    } else {
+      chain.in_service = &next;
+      serve(next);
+    }
+  }
+  chain.pumping = false;
 }
 
 // --- sending ---
@@ -237,6 +306,9 @@ void DeviceChannel::completed(Transfer& transfer) {
                     .round_trip_ns = own.service_ns,
                     .service_ns = own.service_ns,
                     .busy_ns = busy_.busy_ns(now)});
+  Chain& chain = chains_[transfer.chain];
+  const bool goes_on = chain.in_service == &transfer;
+  const TransferStatus status = transfer.status;
   if (state_ != State::open) {
     own.state = leaving;
     if (own.holds == 0) transfers_.release(transfer);
@@ -246,6 +318,7 @@ void DeviceChannel::completed(Transfer& transfer) {
   own.stream_done = 0;
   own.stream_bytes = transfer.table_bytes() + (transfer.in() ? transfer.actual : 0);
   queue(transfer);
+  if (goes_on) chain_completed(chain, status);
 }
 
 bool DeviceChannel::credit_due() const {

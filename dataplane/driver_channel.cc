@@ -40,7 +40,7 @@ void DriverChannel::start(DeviceInfo info, uint64_t nominal_bytes_s, uint64_t cr
   info_ = std::move(info);
   driver_ = std::move(driver);
   granted_ += credit_bytes;
-  meter_ = Meter(nominal_bytes_s, session_.loop().now_ns());
+  meter_ = Meter(nominal_bytes_s, session_.loop().now_ns(), info_.kind);
   state_ = State::open;
   if (auto started = driver_->start(session_.worker(), *this); !started) {
     if (state_ != State::open) return;
@@ -103,6 +103,7 @@ Transfer* DriverChannel::allocate(uint32_t length, uint16_t packet_count) {
 void DriverChannel::submit(Transfer& transfer) {
   auto& own = transfer.channel;
   assert(own.state == with_driver);
+  assert(transfer.chain <= limits::chains_per_channel_max);
   own.submitted_ns = session_.loop().now_ns();
   own.service_ns = 0;
   own.cancel_requested = false;
@@ -122,7 +123,10 @@ void DriverChannel::submit(Transfer& transfer) {
 void DriverChannel::cancel(Transfer& transfer) {
   auto& own = transfer.channel;
   if (own.cancel_requested) return;
-  if (own.state == queued) {
+  // One of a chain leaves all the same, or the next would follow the one before it.
+  if (own.state == queued && transfer.chain != 0) {
+    own.cancel_requested = true;
+  } else if (own.state == queued) {
     unqueue(transfer);
     return_later(transfer, TransferStatus::cancelled);
   } else if (own.state == sending) {
@@ -190,7 +194,7 @@ bool DriverChannel::submit_frame(TransferQueue& queue, uint64_t credit_kept, Out
                                     .endpoint = transfer.endpoint,
                                     .type = static_cast<uint8_t>(transfer.type),
                                     .flags = transfer.flags,
-                                    .reserved0 = 0,
+                                    .chain = transfer.chain,
                                     .setup = transfer.setup,
                                     .start_frame = transfer.start_frame,
                                     .interval = transfer.interval,
@@ -372,6 +376,7 @@ void DriverChannel::fail_in_flight(TransferStatus status) {
   bulk_ = {};
   cancels_ = {};
   bulk_queued_ = {};
+  chain_queued_ = {};
   transfers_.for_each([this, status](Transfer& transfer) {
     const auto state = transfer.channel.state;
     if (state == with_driver || state == returning || state == lingering) return;

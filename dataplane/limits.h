@@ -25,6 +25,8 @@ inline constexpr uint32_t message_bytes_max = 1u << 20;
 
 // Transfers in flight on one channel; a slot number fits 16 bits on the wire.
 inline constexpr uint32_t transfers_per_channel_max = 4096;
+// Chains of transfers (transfer.h): one for each interface that a rule of drivers/ahead serves.
+inline constexpr uint32_t chains_per_channel_max = 16;
 inline constexpr uint32_t channels_per_session_max = 256;
 inline constexpr uint32_t sessions_per_host_max = 64;
 

@@ -14,7 +14,7 @@ LocalChannel::LocalChannel(Worker& worker, std::unique_ptr<Device> device,
     : worker_(worker),
       device_(std::move(device)),
       driver_(std::move(driver)),
-      meter_(nominal_bytes_s, worker.now_ns()),
+      meter_(nominal_bytes_s, worker.now_ns(), device_->info().kind),
       events_(events),
       transfers_(worker.buffers()) {}
 

@@ -7,6 +7,10 @@ namespace {
 
 constexpr std::array<uint64_t, 3> windows_ns = {1'000'000'000, 10'000'000'000, 60'000'000'000};
 constexpr double ns_per_s = 1e9;
+// Less than this of a window busy, and less than this moved, is no work (see the header). Polling a
+// disk takes some 100 us and 44 bytes every second or two.
+constexpr double work_busy_share = 0.01;
+constexpr double work_bytes_s = 4096;
 
 double per_second(uint64_t amount, uint64_t span_ns) {
   return static_cast<double>(amount) * ns_per_s / static_cast<double>(span_ns);
@@ -25,8 +29,9 @@ bool ended_by_device(TransferStatus status) {
 
 }  // namespace
 
-Meter::Meter(uint64_t nominal_bytes_s, uint64_t now_ns)
+Meter::Meter(uint64_t nominal_bytes_s, uint64_t now_ns, DeviceKind kind)
     : nominal_bytes_s_(nominal_bytes_s),
+      kind_(kind),
       opened_ns_(now_ns),
       latest_ns_(now_ns),
       busy_seen_at_ns_(now_ns) {}
@@ -82,7 +87,8 @@ void Meter::completed(const MeterSample& sample) {
 
   Slice& slice = slice_at(latest_ns_);
   ++slice.transfers;
-  (waits_for_data(sample.type) ? slice.periodic_bytes : slice.other_bytes) += sample.bytes;
+  const bool periodic = kind_ == DeviceKind::serial || waits_for_data(sample.type);
+  (periodic ? slice.periodic_bytes : slice.other_bytes) += sample.bytes;
   slice.busy_ns += busy_since_last(sample);
 
   if (!ended_by_device(sample.status)) return;
@@ -119,7 +125,23 @@ MeterWindow Meter::window_at(uint64_t now_ns, uint64_t window_ns) const {
   }
   if (nominal_bytes_s_ > 0) demand = std::min(demand, nominal);
   window.demand_bytes_s = std::max(demand, window.achieved_bytes_s);
+  const bool worked =
+      periodic_bytes > 0 ||
+      (other_bytes > 0 &&
+       (static_cast<double>(busy_ns) >= work_busy_share * static_cast<double>(span_ns) ||
+        window.achieved_bytes_s >= work_bytes_s));
+  window.measured = window.full && worked;
   return window;
+}
+
+void Meter::keep_measured(MeterSnapshot& fresh, const MeterSnapshot& earlier) {
+  for (size_t i = 0; i < windows_ns.size(); ++i) {
+    MeterWindow& window = fresh.windows[i];
+    const MeterWindow& before = earlier.windows[i];
+    if (window.measured || !before.measured) continue;
+    window.demand_bytes_s = std::max(before.demand_bytes_s, window.achieved_bytes_s);
+    window.measured = true;
+  }
 }
 
 MeterSnapshot Meter::snapshot(uint64_t now_ns) const {

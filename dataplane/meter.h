@@ -12,6 +12,9 @@
 //
 //   periodic bytes / window  +  other bytes / busy time in the window,
 //
+// A serial port's settings are control requests of a few bytes that its driver answers at once: what
+// they moved in no time says nothing of the port. All of a serial port's bytes count as periodic.
+//
 // never less than achieved. When bytes moved in no measurable busy time, it is the nominal rate, or
 // what was achieved if none is known. It is always a finite number.
 //
@@ -21,6 +24,10 @@
 // run, but by no less than one slice, so that the first transfer is no burst of gigabytes per
 // second.
 //
+// A window without work says nothing of what the device needs: its demand is not a measurement, and
+// whoever decides by it keeps the last one that was. A few bytes in hardly any busy time are no work
+// either: a disk that nobody uses is asked now and then whether its medium is still there.
+//
 // Only durations are compared: the two ends need no common clock. Not thread-safe: one worker.
 #pragma once
 
@@ -29,6 +36,7 @@
 
 #include "dataplane/histogram.h"
 #include "dataplane/transfer.h"
+#include "devices/device_info.h"
 
 namespace farport {
 
@@ -49,6 +57,7 @@ struct MeterSample {
 struct MeterWindow {
   uint64_t window_ns = 0;  // the nominal length: 1, 10 or 60 s
   bool full = false;       // the meter has run for at least that long
+  bool measured = false;   // full, and the device had work in it: demand_bytes_s says something
   double achieved_bytes_s = 0;
   double demand_bytes_s = 0;
   double transfers_s = 0;
@@ -67,12 +76,15 @@ struct MeterSnapshot {
 class Meter {
  public:
   // `nominal_bytes_s`: cap of demand; 0 means none is known. `now_ns`: when the channel opened.
-  Meter(uint64_t nominal_bytes_s, uint64_t now_ns);
+  Meter(uint64_t nominal_bytes_s, uint64_t now_ns, DeviceKind kind = DeviceKind::usb);
 
   void submitted() { ++in_flight_; }
   void completed(const MeterSample& sample);
   // The windows end at `now_ns`.
   MeterSnapshot snapshot(uint64_t now_ns) const;
+  // Fills the demand of windows that measured nothing with what an earlier snapshot of the same
+  // device had measured.
+  static void keep_measured(MeterSnapshot& fresh, const MeterSnapshot& earlier);
 
   // Latencies in nanoseconds: round trip, at the device, and the difference. Of transfers that the
   // device ended; how long a cancelled one waited was the consumer's choice.
@@ -98,6 +110,7 @@ class Meter {
   MeterWindow window_at(uint64_t now_ns, uint64_t window_ns) const;
 
   uint64_t nominal_bytes_s_;
+  DeviceKind kind_;
   uint64_t opened_ns_;
   uint64_t latest_ns_;  // of the samples: time does not run backwards here
   uint64_t busy_seen_ns_ = 0;

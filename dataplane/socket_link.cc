@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <poll.h>
 
 #include <algorithm>
 #include <cassert>
@@ -275,7 +274,9 @@ void SocketLink::prepare_receive() {
   receive_message_ = {};
   receive_message_.msg_iov = receive_pieces_.data();
   if (tls_) {
-    // Opening takes what it needs from the socket.
+    // The beginning of what comes; opening takes the rest from the socket by itself.
+    receive_pieces_[0] = {tls_->arrival().data(), tls_->arrival().size()};
+    receive_message_.msg_iovlen = 1;
   } else if (in_frame_) {
     assert(staging_begin_ == staging_end_);
     staging_begin_ = staging_end_ = 0;
@@ -307,14 +308,10 @@ void SocketLink::submit_receive() {
   receive_due_ = false;
   receiving_ = true;
   io_uring_sqe* sqe = worker_.prepare(receive_);
-  if (tls_) {
+  if (tls_ && tls_->holds_unopened() && !drained_) {
     // What was read before the link began does not make the socket readable.
-    if (tls_->holds_unopened() && !drained_) {
-      io_uring_prep_nop(sqe);
-    } else {
-      io_uring_prep_poll_add(sqe, socket_.get(), POLLIN);
-    }
-    drained_ = true;
+    io_uring_prep_nop(sqe);
+    nop_ = true;
     return;
   }
   io_uring_prep_recvmsg(sqe, socket_.get(), &receive_message_, 0);
@@ -348,12 +345,18 @@ void SocketLink::received(int result, uint32_t) {
     maybe_closed();
     return;
   }
-  if (tls_ || result == -EINTR || result == -EAGAIN) {
-    if (!tls_ || open_records()) {
+  if (tls_) {
+    if (!std::exchange(nop_, false)) tls_->arrived(result);
+    drained_ = true;
+    if (open_records()) {
       prepare_receive();
     } else {
       maybe_closed();
     }
+    return;
+  }
+  if (result == -EINTR || result == -EAGAIN) {
+    prepare_receive();
     return;
   }
   if (result <= 0) {

@@ -6,7 +6,7 @@
 // where it belongs, with a little room behind it for the next frame's head.
 //
 // With TLS (tls.h) a batch is sealed into one block, a part at a time, and that leaves in one send;
-// what comes is opened right where it belongs. The ring then only says that something has come.
+// what comes is opened right where it belongs.
 #pragma once
 
 #include <sys/socket.h>
@@ -161,6 +161,7 @@ class SocketLink final : public Link, private Pollable {
   msghdr receive_message_{};
   size_t receive_asked_ = 0;
   bool drained_ = false;  // the last receive got less than it asked for
+  bool nop_ = false;      // the ring was only asked to come back at once
   unsigned opened_ = 0;   // records, in this round
   Receive receive_{*this};
   bool receiving_ = false;    // the ring has a receive of ours

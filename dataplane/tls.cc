@@ -113,6 +113,10 @@ struct TlsBio {
   static int read(BIO* bio, char* data, int bytes) {
     auto& records = *static_cast<TlsRecords*>(BIO_get_data(bio));
     BIO_clear_retry_flags(bio);
+    if (records.arrived_begin_ != records.arrived_end_) {
+      return static_cast<int>(records.take_arrived(data, static_cast<size_t>(bytes)));
+    }
+    if (records.socket_error_ != 0) return -1;
     if (records.round_left_ == 0) {
       BIO_set_retry_read(bio);
       return -1;
@@ -254,6 +258,22 @@ void TlsRecords::sent(size_t bytes) {
 }
 
 // --- receiving ---
+
+void TlsRecords::arrived(int result) {
+  assert(arrived_begin_ == arrived_end_);
+  arrived_begin_ = arrived_end_ = 0;
+  if (result > 0) arrived_end_ = static_cast<size_t>(result);
+  if (result < 0 && result != -EAGAIN && result != -EINTR) socket_error_ = -result;
+}
+
+size_t TlsRecords::take_arrived(char* to, size_t bytes_max) {
+  const size_t bytes = std::min(bytes_max, arrived_end_ - arrived_begin_);
+  std::memcpy(to, arrival_.data() + arrived_begin_, bytes);
+  arrived_begin_ += bytes;
+  // Less than there was room for: the socket is empty.
+  if (arrived_begin_ == arrived_end_ && arrived_end_ < arrival_.size()) round_left_ = 0;
+  return bytes;
+}
 
 void TlsRecords::begin_round() { round_left_ = round_bytes; }
 

@@ -69,6 +69,10 @@ class TlsRecords {
   void sent(size_t bytes);
 
   // --- receiving ---
+  // Where the ring may receive the beginning of what comes next, which saves a sleeping worker a
+  // call; then what became of it: bytes, 0 at the end, -errno. Otherwise open() reads by itself.
+  std::span<std::byte> arrival() { return arrival_; }
+  void arrived(int result);
   // A new round: open() may read from the socket again, up to a bound and until it is empty.
   void begin_round();
   // Opens into `to` (not empty). 0: no more in this round. unreachable: the peer has closed, in
@@ -94,6 +98,7 @@ class TlsRecords {
 
   friend struct TlsBio;
   bool room() const;
+  size_t take_arrived(char* to, size_t bytes_max);
   Result<void> seal_record(std::span<const std::byte> plain);
   Result<void> seal_gathered();
   Error failure(int result);
@@ -110,6 +115,9 @@ class TlsRecords {
   size_t gathered_bytes_ = 0;
   uint64_t records_ = 0;  // since the last key
 
+  std::array<std::byte, 4096> arrival_;
+  size_t arrived_begin_ = 0;
+  size_t arrived_end_ = 0;
   size_t round_left_ = 0;  // bytes that may still be read in this round
   bool end_of_file_ = false;
   int socket_error_ = 0;

@@ -59,6 +59,9 @@ namespace transfer_flags {
 inline constexpr uint8_t short_not_ok = 1;  // a short IN is an error (URB_SHORT_NOT_OK)
 inline constexpr uint8_t zero_packet = 2;   // end OUT with a zero-length packet (URB_ZERO_PACKET)
 inline constexpr uint8_t iso_asap = 4;      // start_frame is to be chosen (URB_ISO_ASAP)
+// Begin it only when the transfer submitted before it in its chain has ended ok; if that ended
+// otherwise, or was not begun itself, this one ends as cancelled without the device hearing of it.
+inline constexpr uint8_t chained = 8;
 }  // namespace transfer_flags
 
 struct Transfer {
@@ -69,6 +72,10 @@ struct Transfer {
   uint8_t endpoint =
       0;              // bEndpointAddress: number, and 0x80 for IN. Control: 0x80 when setup says IN
   uint8_t flags = 0;  // transfer_flags
+  // 0: none. Otherwise (up to limits::chains_per_channel_max) it belongs to that chain of its
+  // channel, and begins it anew unless flagged `chained`. Channels of a session know chains, local
+  // ones do not. Begin a chain only when all of it is back.
+  uint8_t chain = 0;
   uint16_t packet_count = 0;
   uint32_t length = 0;             // data bytes: to send (OUT) or at most to receive (IN)
   uint32_t start_frame = 0;        // isochronous, unless iso_asap
@@ -102,6 +109,11 @@ struct Transfer {
   void* device_context = nullptr;  // of the device end, valid from submit to completion
   uint64_t device_cookie = 0;
   Transfer* device_next = nullptr;  // lets a device end queue transfers without allocating
+
+  // --- of what stands between the driver end and the channel (drivers/ahead) ---
+  void* ahead_context = nullptr;
+  Transfer* ahead_next = nullptr;
+  uint32_t ahead_state = 0;
 
   // --- of the channel: nobody else touches these ---
   struct {

@@ -160,7 +160,7 @@ struct SubmitBody {
   uint8_t endpoint;  // bEndpointAddress
   uint8_t type;      // TransferType
   uint8_t flags;     // transfer_flags
-  uint8_t reserved0;
+  uint8_t chain;     // 0, or the chain it belongs to (transfer.h); since 1.1
   std::array<uint8_t, 8> setup;
   uint32_t start_frame;
   uint32_t interval;
@@ -170,7 +170,8 @@ struct SubmitBody {
 };
 static_assert(sizeof(SubmitBody) == 32);
 static_assert(offsetof(SubmitBody, endpoint) == 4 && offsetof(SubmitBody, type) == 5);
-static_assert(offsetof(SubmitBody, flags) == 6 && offsetof(SubmitBody, setup) == 8);
+static_assert(offsetof(SubmitBody, flags) == 6 && offsetof(SubmitBody, chain) == 7);
+static_assert(offsetof(SubmitBody, setup) == 8);
 static_assert(offsetof(SubmitBody, start_frame) == 16 && offsetof(SubmitBody, interval) == 20);
 static_assert(offsetof(SubmitBody, packet_count) == 24 && offsetof(SubmitBody, deadline_us) == 28);
 

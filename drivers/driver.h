@@ -12,6 +12,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "dataplane/error.h"
 #include "dataplane/transfer.h"
@@ -46,6 +47,15 @@ class DriverPort {
   ~DriverPort() = default;
 };
 
+// What one of the rules that hide latency (drivers/ahead) did for a device.
+struct RuleFigures {
+  std::string_view rule{};  // "mass-storage"
+  bool on = false;
+  std::string_view why{};  // it is on, or off: for people
+  uint64_t round_trips_saved = 0;
+  uint64_t deviations = 0;  // the consumer did what the rule did not expect, and got it exactly
+};
+
 class Driver {
  public:
   virtual ~Driver() = default;
@@ -67,6 +77,8 @@ class Driver {
   // cancelled by the channel and come back by completed() first; then the driver calls
   // port.driver_stopped() (from inside here if nothing is left).
   virtual void stop() = 0;
+  // Of each rule that fits the device. Called on the worker, about once a second.
+  virtual std::vector<RuleFigures> rule_figures() const { return {}; }
 };
 
 }  // namespace farport

@@ -1,16 +1,16 @@
 #include "control/api/unix_listener.h"
 
 #include <grp.h>
-#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <vector>
+
+#include "control/daemon/users.h"
 
 namespace farport {
 
@@ -70,14 +70,6 @@ Result<void> set_owner(const UnixListenerSettings& settings) {
   return {};
 }
 
-std::string group_name(gid_t gid) {
-  std::array<char, 4096> memory{};
-  group entry{};
-  group* found = nullptr;
-  getgrgid_r(gid, &entry, memory.data(), memory.size(), &found);
-  return found == nullptr ? std::to_string(gid) : found->gr_name;
-}
-
 }  // namespace
 
 Result<UnixListener> listen_unix(const UnixListenerSettings& settings) {
@@ -121,13 +113,8 @@ Result<Caller> peer_of(int socket) {
   Caller requester{.uid = credentials.uid,
                    .gid = credentials.gid,
                    .pid = credentials.pid,
-                   .user = std::to_string(credentials.uid),
+                   .user = user_name(credentials.uid),
                    .groups = {group_name(credentials.gid)}};
-  std::array<char, 4096> memory{};
-  passwd entry{};
-  passwd* found = nullptr;
-  getpwuid_r(credentials.uid, &entry, memory.data(), memory.size(), &found);
-  if (found != nullptr) requester.user = found->pw_name;
   std::vector<gid_t> groups(256);
   length = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
   if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length) == 0) {

@@ -84,14 +84,47 @@ void print_attached(Output& out, const json& attachment) {
   out.line(parts);
 }
 
+void print_waiting(Output& out, const json& attachment) {
+  out.line({{text_of(attachment, "id"), Colour::bold},
+            "  ",
+            full_name(text_of(attachment, "device_host"), text_of(attachment, "device")),
+            {" waits for its device", Colour::yellow}});
+  out.line(waiting_words(attachment));
+}
+
+// Of a persistent one: it may be waiting, which is an error only to who asked to wait for it.
+Result<void> show_attached(Session& session, const AttachRequest& request, const json& attachment) {
+  const bool waiting = text_of(attachment, "state") == "waiting";
+  if (waiting && request.wait_s != 0) {
+    return fail(ErrorCode::timed_out,
+                fmt::format("{} did not come in {} s: {}; it is waited for on as {}, and `farport "
+                            "detach {}` ends that",
+                            full_name(request.host, request.device), request.wait_s,
+                            text_of(object_of(attachment, "waiting"), "reason"),
+                            text_of(attachment, "id"), text_of(attachment, "id")));
+  }
+  if (session.json) {
+    session.out.json(attachment);
+  } else if (waiting) {
+    print_waiting(session.out, attachment);
+  } else {
+    print_attached(session.out, attachment);
+  }
+  return {};
+}
+
 Result<void> attach(Session& session, const AttachRequest& request) {
   const ApiClient api = session.api();
-  const json body = {{"host", request.host}, {"device", request.device}, {"driver", request.driver},
-                     {"name", request.name}, {"vm", request.vm},         {"listen", request.listen},
-                     {"line", request.line}};
+  json body = {{"host", request.host}, {"device", request.device}, {"driver", request.driver},
+               {"name", request.name}, {"vm", request.vm},         {"listen", request.listen},
+               {"line", request.line}};
+  // Only when wanted: an older daemon knows neither.
+  if (request.persistent) body["persistent"] = true;
+  if (request.wait_s != 0) body["wait"] = request.wait_s;
   const std::string name = full_name(request.host, request.device);
   const auto attached =
-      api.post("/v1/attachments", body, kLimit, show_waiting(session.out, "attaching " + name));
+      api.post("/v1/attachments", body, kLimit + std::chrono::seconds(request.wait_s),
+               show_waiting(session.out, "attaching " + name));
   session.out.clear_progress();
   if (!attached) {
     if (gave_up(attached.error())) {
@@ -99,12 +132,7 @@ Result<void> attach(Session& session, const AttachRequest& request) {
     }
     return std::unexpected(suggest_for_attach(api, attached.error(), request));
   }
-  if (session.json) {
-    session.out.json(*attached);
-  } else {
-    print_attached(session.out, *attached);
-  }
-  return {};
+  return show_attached(session, request, *attached);
 }
 
 }  // namespace
@@ -131,6 +159,16 @@ Run define_attach(CLI::App& app) {
                  "pty: baud rate and frame to set on the port, such as \"2400 7E2\"; a pty itself "
                  "cannot say data bits and parity")
       ->type_name("LINE");
+  auto* const persistent = app.add_flag(
+      "--persistent", request->persistent,
+      "Keep it until it is detached: wait for the device, attach it again after a loss, and after "
+      "restarts of either host");
+  app.add_option(
+         "--wait", request->wait_s,
+         "With --persistent: wait so long for the device; exit status 6 when it did not come")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(1u, attach_wait_s_max))
+      ->needs(persistent);
   return [request, device](Session& session) -> Result<void> {
     const auto reference = parse_device_reference(*device);
     if (!reference) return std::unexpected(reference.error());
@@ -167,9 +205,11 @@ Run define_detach(CLI::App& app) {
       (*attachment)["state"] = "detached";
       session.out.json(*attachment);
     } else {
+      const bool waited = text_of(*attachment, "state") == "waiting";
       session.out.line(fmt::format(
-          "{} is detached: {} is free", id,
-          full_name(text_of(*attachment, "device_host"), text_of(*attachment, "device"))));
+          "{} is detached: {} is {}", id,
+          full_name(text_of(*attachment, "device_host"), text_of(*attachment, "device")),
+          waited ? "waited for no more" : "free"));
     }
     return {};
   };

@@ -18,7 +18,8 @@ Colour event_colour(const std::string& type) {
   if (type == "attachment.failed" || type == "peer.lost" || type == "device.unplugged") {
     return Colour::red;
   }
-  return type == "decision" ? Colour::yellow : Colour::none;
+  const bool notable = type == "decision" || type == "attachment.waiting";
+  return notable ? Colour::yellow : Colour::none;
 }
 
 void print_event(Output& out, const json& event) {

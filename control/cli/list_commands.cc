@@ -133,13 +133,16 @@ Run define_attachments(CLI::App&) {
     for (const json& one : attachments) {
       const std::string state = text_of(one, "state"), vm = text_of(one, "vm");
       const std::string path = text_of(one, "path");
+      const bool persistent = flag_of(one, "persistent");
       table.add({text_of(one, "id"),
                  full_name(text_of(one, "device_host"), text_of(one, "device")),
                  text_of(one, "driver"),
-                 {state, state == "open" ? Colour::green : Colour::yellow},
+                 {persistent ? state + ", persistent" : state,
+                  state == "open" ? Colour::green : Colour::yellow},
                  vm.empty() ? "-" : vm,
                  verdict_cell(one),
-                 path.empty() ? "-" : path});
+                 state == "waiting" ? Cell{waiting_words(one), Colour::dim}
+                                    : Cell{path.empty() ? "-" : path}});
     }
     if (table.empty()) {
       out.line("Nothing is attached. `farport devices` shows what could be.");

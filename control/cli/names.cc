@@ -88,4 +88,13 @@ Error with_suggestion(Error error, const std::string& name, const std::vector<st
   return error;
 }
 
+std::string waiting_words(const json& attachment) {
+  const json& waiting = object_of(attachment, "waiting");
+  const std::string next = text_of(waiting, "next_try"), until = text_of(waiting, "until");
+  return fmt::format("since {}: {}; tries again {}{}", format_local_time(text_of(waiting, "since")),
+                     text_of(waiting, "reason"),
+                     next.empty() ? "when something changes" : "at " + format_local_time(next),
+                     until.empty() ? "" : ", until " + format_local_time(until));
+}
+
 }  // namespace farport

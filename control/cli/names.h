@@ -26,4 +26,7 @@ std::string did_you_mean_host(const ApiClient& api, const std::string& name);
 // With "; did you mean ...?" when the error is not_found and a name is near.
 Error with_suggestion(Error error, const std::string& name, const std::vector<std::string>& names);
 
+// Of an attachment in state "waiting": since when, why, and when it tries again.
+std::string waiting_words(const nlohmann::json& attachment);
+
 }  // namespace farport

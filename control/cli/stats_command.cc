@@ -42,6 +42,15 @@ unsigned print_table(Output& out, const json& all) {
                {"CHANNEL p50 / p99", Align::right},
                {"DEVICE"}});
   for (const json& stats : all) {
+    if (text_of(object_of(stats, "attachment"), "state") == "waiting") {
+      table.add({text_of(object_of(stats, "attachment"), "id"),
+                 "-",
+                 "-",
+                 "-",
+                 {"waiting", Colour::yellow},
+                 device_of(stats)});
+      continue;
+    }
     table.add({text_of(object_of(stats, "attachment"), "id"),
                format_measured_rate(number_of(window(stats, 0), "achieved_bytes_s")),
                format_measured_rate(number_of(window(stats, 0), "demand_bytes_s")),
@@ -59,6 +68,10 @@ unsigned print_one(Output& out, const json& stats) {
   const json& meter = object_of(stats, "meter");
   const json& attachment = object_of(stats, "attachment");
   out.line({{text_of(attachment, "id"), Colour::bold}, "  ", device_of(stats)});
+  if (text_of(attachment, "state") == "waiting") {
+    out.line("waits for its device " + waiting_words(attachment));
+    return 2;
+  }
   Table windows({{"WINDOW", Align::right},
                  {"ACHIEVED", Align::right},
                  {"DEMAND", Align::right},

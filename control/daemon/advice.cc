@@ -62,7 +62,7 @@ PolicyInput Advice::input(const DirectoryVm& vm) const {
     if (const auto stats = attachments_.stats(attachment.id); stats && stats->at_unix_ms != 0) {
       const MeterWindow& window = deciding_window(*stats);
       device.measured_bytes_s = static_cast<uint64_t>(window.demand_bytes_s);
-      device.window_full = window.full;
+      device.window_full = window.measured;
     }
     std::vector<std::string> names = attachment.aliases;
     names.push_back(attachment.device);
@@ -147,7 +147,7 @@ std::vector<VmEntry> Advice::vms() const {
       if (!stats) continue;
       const MeterWindow& window = deciding_window(*stats);
       entry.demand_bytes_s +=
-          window.full ? window.demand_bytes_s : static_cast<double>(attachment.nominal_bytes_s);
+          window.measured ? window.demand_bytes_s : static_cast<double>(attachment.nominal_bytes_s);
     }
     entries.push_back(std::move(entry));
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <charconv>
 #include <utility>
 
@@ -55,23 +56,39 @@ uint64_t number_of(const std::string& id) {
   return number;
 }
 
+// Errors that the coming and going of devices can mend.
+bool may_change(ErrorCode code) {
+  return code == ErrorCode::not_found || code == ErrorCode::busy || code == ErrorCode::denied;
+}
+
 }  // namespace
+
+Attachments::Attachments(Parts parts)
+    : parts_(std::move(parts)),
+      file_(parts_.loop, parts_.path),
+      random_(static_cast<uint32_t>(monotonic_ns())) {}
 
 Attachments::Record* Attachments::find(const std::string& id) {
   const auto found = records_.find(id);
   return found == records_.end() ? nullptr : &found->second;
 }
 
-void Attachments::attach(const AttachRequest& request, const Caller& caller,
-                         Callback<Attachment> done) {
-  if (auto known = parts_.drivers.check(request.driver); !known) {
-    return done(std::unexpected(known.error()));
-  }
-  const std::string id = fmt::format("att-{}", next_id_++);
+Attachments::Record* Attachments::find(const Key& key) {
+  Record* const record = find(key.id);
+  return record != nullptr && record->attempt.number == key.attempt ? record : nullptr;
+}
+
+std::string Attachments::name_of(const Record& record) {
+  return fmt::format("{}/{}", record.shown.device_host, record.shown.device);
+}
+
+Attachments::Record& Attachments::add(const std::string& id, const AttachRequest& request,
+                                      const Caller& caller) {
   Record& record = records_[id];
   record.request = request;
-  record.gid = caller.gid;
-  record.done = std::move(done);
+  record.caller = caller;
+  record.limit = std::make_unique<ControlTimer>(parts_.loop);
+  record.retry = std::make_unique<ControlTimer>(parts_.loop);
   Attachment& shown = record.shown;
   shown.id = id;
   shown.device_host = request.host.empty() ? parts_.host : request.host;
@@ -80,12 +97,72 @@ void Attachments::attach(const AttachRequest& request, const Caller& caller,
   shown.vm = request.vm;
   shown.user = caller.user;
   shown.uid = caller.uid;
+  shown.persistent = request.persistent;
   shown.state = "opening";
   shown.since_unix_ms = unix_now_ms();
-  record.limit = std::make_unique<ControlTimer>(parts_.loop);
-  record.limit->after(kWholeLimit, [this, id] { took_too_long(id); });
-  if (shown.device_host == parts_.host) {
-    attach_local(record, caller);
+  next_id_ = std::max(next_id_, number_of(id) + 1);
+  return record;
+}
+
+// Two that wait for the same device would take it from each other.
+Result<void> Attachments::check_persistent(const AttachRequest& request,
+                                           const Caller& caller) const {
+  size_t count = 0;
+  for (const auto& [id, record] : records_) {
+    if (!record.shown.persistent) continue;
+    ++count;
+    const Attachment& shown = record.shown;
+    const std::string& host = request.host.empty() ? parts_.host : request.host;
+    const bool named = shown.device == request.device ||
+                       std::find(shown.aliases.begin(), shown.aliases.end(), request.device) !=
+                           shown.aliases.end();
+    if (shown.uid != caller.uid || shown.device_host != host || !named || record.ending) continue;
+    return fail(ErrorCode::busy,
+                fmt::format("{} is attached to {} persistently and is {}; `farport detach {}` ends "
+                            "that",
+                            id, name_of(record), shown.state, id));
+  }
+  if (count < persistent_attachments_max) return {};
+  return fail(ErrorCode::busy,
+              fmt::format("there are {} persistent attachments, the most there can be; detach one "
+                          "first",
+                          count));
+}
+
+void Attachments::attach(const AttachRequest& request, const Caller& caller,
+                         Callback<Attachment> done) {
+  if (auto known = parts_.drivers.check(request.driver); !known) {
+    return done(std::unexpected(known.error()));
+  }
+  if (request.persistent) {
+    if (auto fits = check_persistent(request, caller); !fits) {
+      return done(std::unexpected(fits.error()));
+    }
+  }
+  const std::string id = fmt::format("att-{}", next_id_);
+  Record& record = add(id, request, caller);
+  record.done = std::move(done);
+  if (request.wait_s != 0) {
+    record.patience = std::make_unique<ControlTimer>(parts_.loop);
+    record.patience->after(seconds(request.wait_s), [this, id] {
+      if (Record* const waiting = find(id)) waiting->patience.reset();
+      answer(id);
+    });
+  }
+  begin(record, false);
+}
+
+// One attempt; end() is its last word. It may come from inside here.
+void Attachments::begin(Record& record, bool automatic) {
+  record.attempt = {};
+  record.attempt.number = next_attempt_++;
+  record.attempt.automatic = automatic;
+  if (automatic) ++automatic_;
+  record.tried_ns = monotonic_ns();
+  record.retry->cancel();
+  record.limit->after(kWholeLimit, [this, id = record.shown.id] { took_too_long(id); });
+  if (is_local(record)) {
+    attach_local(record);
   } else {
     attach_remote(record);
   }
@@ -94,140 +171,173 @@ void Attachments::attach(const AttachRequest& request, const Caller& caller,
 // --- a device of another host ---
 
 void Attachments::attach_remote(Record& record) {
-  const std::string id = record.shown.id;
+  const Key key = key_of(record);
   auto session = parts_.peers.session(record.shown.device_host);
-  if (!session) return end(id, session.error());
-  record.session = *session;
+  if (!session || !(*session)->open()) {
+    record.attempt.prompt = Prompt::peer;
+    return end(key, session ? Error{ErrorCode::unreachable, fmt::format("host {} is not connected",
+                                                                        record.shown.device_host)}
+                            : session.error());
+  }
+  record.attempt.session = *session;
   const json request =
       peer::encode_attach({0, record.request.device, record.request.vm, record.shown.user});
-  auto number = record.session->attach(request, kAttachLimit, [this, id](Result<json> answer) {
-    take_answer(id, std::move(answer));
+  auto channel = (*session)->attach(request, kAttachLimit, [this, key](Result<json> answer) {
+    take_answer(key, std::move(answer));
   });
-  if (!number) return end(id, number.error());
-  record.number = *number;
+  if (!channel) return end(key, channel.error());
+  record.attempt.channel = *channel;
 }
 
-void Attachments::take_answer(const std::string& id, Result<json> answer) {
-  Record* const record = find(id);
+void Attachments::take_answer(const Key& key, Result<json> answer) {
+  Record* const record = find(key);
   if (record == nullptr) return;
+  Attempt& attempt = record->attempt;
   const auto taken = answer ? peer::decode_answer(*answer)
                             : Result<peer::AttachAnswer>(std::unexpected(answer.error()));
   if (!taken) {
     // Whatever the peer has done of it, it is to undo.
-    record->answered = answer.has_value();
+    attempt.answered = answer.has_value();
+    if (!answer && may_change(answer.error().code)) attempt.prompt = Prompt::devices;
     return close(*record, taken.error());
   }
-  record->answered = true;
-  if (record->shown.state == "closing") return;
-  const DeviceInfo& info = taken->info;
-  record->shown.device = info.name;
-  record->shown.aliases = info.aliases;
-  record->shown.description = info.description;
-  record->shown.kind = info.kind;
-  record->shown.nominal_bytes_s = taken->nominal_bytes_s;
-  record->shown.nominal_source = taken->nominal_source;
-  make_driver(
-      *record, info, [this, id, answer = *taken](Record& opening, std::unique_ptr<Driver> driver) {
-        opening.session->start_driver(opening.number, answer.info, parts_.bus_rate(answer.info),
-                                      answer.credit_bytes, std::move(driver),
-                                      [this, id](const std::string& path) { started(id, path); });
-      });
+  attempt.answered = true;
+  if (attempt.closing) return;
+  show_device(*record, taken->info, taken->nominal_bytes_s, taken->nominal_source);
+  make_driver(*record, taken->info,
+              [this, key, answer = *taken](Record& opening, std::unique_ptr<Driver> driver) {
+                opening.attempt.session->start_driver(
+                    opening.attempt.channel, answer.info, parts_.bus_rate(answer.info),
+                    answer.credit_bytes, std::move(driver),
+                    [this, key](const std::string& path) { started(key, path); });
+              });
 }
 
 // --- a device of this host ---
 
-void Attachments::attach_local(Record& record, const Caller& caller) {
+void Attachments::attach_local(Record& record) {
+  const Caller& caller = record.caller;
   const Consumer consumer{parts_.host, record.request.vm, caller.user, caller.uid, caller.groups};
-  record.step_under_way = true;
+  record.attempt.step_under_way = true;
   parts_.loans.borrow(
       record.request.device, consumer, caller.uid == 0,
-      [this, id = record.shown.id](Result<Loans::Loan> loan) { take_loan(id, std::move(loan)); });
+      [this, key = key_of(record)](Result<Loans::Loan> loan) { take_loan(key, std::move(loan)); });
 }
 
-void Attachments::take_loan(const std::string& id, Result<Loans::Loan> loan) {
-  Record* const record = find(id);
+void Attachments::take_loan(const Key& key, Result<Loans::Loan> loan) {
+  Record* const record = find(key);
+  assert(record != nullptr && "an attempt is not over while a step of it is under way");
+  Attempt& attempt = record->attempt;
+  attempt.step_under_way = false;
   if (!loan) {
-    if (record != nullptr) end(id, loan.error());
-    return;
+    if (may_change(loan.error().code)) attempt.prompt = Prompt::devices;
+    return end(key, loan.error());
   }
-  record->loan = loan->id;
-  record->step_under_way = false;
-  if (record->shown.state == "closing") {
+  attempt.loan = loan->id;
+  if (attempt.closing) {
     loan->opened.reset();
-    return end(id, Error(record->why));
+    return end(key, attempt.why);
   }
   const DeviceInfo info = loan->opened->info();
-  record->shown.device = info.name;
-  record->shown.aliases = info.aliases;
-  record->shown.description = info.description;
-  record->shown.kind = info.kind;
-  record->shown.nominal_bytes_s = loan->nominal.bytes_s;
-  record->shown.nominal_source = loan->nominal.source;
+  show_device(*record, info, loan->nominal.bytes_s, loan->nominal.source);
   auto held = std::make_shared<std::unique_ptr<Device>>(std::move(loan->opened));
   make_driver(
       *record, info,
-      [this, id, info, held = std::move(held)](Record& opening, std::unique_ptr<Driver> driver) {
-        opening.local = LocalRun::start(
+      [this, key, info, held = std::move(held)](Record& opening, std::unique_ptr<Driver> driver) {
+        opening.attempt.local = LocalRun::start(
             parts_.loop, parts_.worker, std::move(*held), std::move(driver), parts_.bus_rate(info),
-            [this, id](const std::string& path) { started(id, path); },
-            [this, id](const Error& why) { end(id, why); });
+            [this, key](const std::string& path) { started(key, path); },
+            [this, key](const Error& why) { end(key, why); });
       });
 }
 
 // --- both ---
 
-// `made` is called only when there is a driver and the attachment is still wanted. It may hold the
+void Attachments::show_device(Record& record, const DeviceInfo& info, uint64_t nominal_bytes_s,
+                              const std::string& nominal_source) {
+  record.shown.device = info.name;
+  record.shown.aliases = info.aliases;
+  record.shown.description = info.description;
+  record.shown.kind = info.kind;
+  record.shown.nominal_bytes_s = nominal_bytes_s;
+  record.shown.nominal_source = nominal_source;
+}
+
+// `made` is called only when there is a driver and the attempt is still wanted. It may hold the
 // device, so it goes before the loan is given back.
 void Attachments::make_driver(Record& record, const DeviceInfo& info,
                               std::function<void(Record&, std::unique_ptr<Driver>)> made) {
-  const std::string id = record.shown.id;
   const auto chosen = parts_.drivers.choose(record.request.driver, info.kind);
   if (!chosen) {
     made = nullptr;
     return close(record, chosen.error());
   }
   record.shown.driver = *chosen;
-  record.step_under_way = true;
+  record.attempt.step_under_way = true;
   DriverRequest request{info,
                         record.shown.device_host,
                         presented_name(record.request.name, info),
                         record.request.listen,
                         record.request.line,
+                        record.path,
                         record.shown.uid,
-                        record.gid};
-  parts_.loop.offload(
-      [make = parts_.drivers.at(*chosen).make, request = std::move(request)] {
-        return make(request);
-      },
-      [this, id, made = std::move(made)](Result<std::unique_ptr<Driver>> driver) mutable {
-        Record* const opening = find(id);
-        if (opening == nullptr) return;  // the session is gone meanwhile
-        opening->step_under_way = false;
-        if (driver && opening->shown.state == "opening") {
-          return made(*opening, std::move(*driver));
-        }
-        made = nullptr;
-        if (opening->shown.state == "opening") return close(*opening, driver.error());
-        if (opening->session == nullptr) end(id, Error(opening->why));
-      });
+                        record.caller.gid};
+  parts_.loop.offload([make = parts_.drivers.at(*chosen).make,
+                       request = std::move(request)] { return make(request); },
+                      [this, key = key_of(record),
+                       made = std::move(made)](Result<std::unique_ptr<Driver>> driver) mutable {
+                        Record* const opening = find(key);
+                        if (opening == nullptr) return;  // the session is gone meanwhile
+                        Attempt& attempt = opening->attempt;
+                        attempt.step_under_way = false;
+                        if (driver && !attempt.closing) return made(*opening, std::move(*driver));
+                        made = nullptr;
+                        if (!attempt.closing) return close(*opening, driver.error());
+                        if (attempt.session == nullptr) end(key, attempt.why);
+                      });
 }
 
-void Attachments::started(const std::string& id, const std::string& path) {
-  Record* const record = find(id);
-  if (record == nullptr || record->shown.state != "opening") return;
-  record->shown.state = "open";
+void Attachments::started(const Key& key, const std::string& path) {
+  Record* record = find(key);
+  if (record == nullptr || record->attempt.closing) return;
   record->limit->cancel();
+  record->give_up.reset();
+  record->attempt.open = true;
+  record->opened_ns = monotonic_ns();
+  record->told.clear();
+  if (std::exchange(record->attempt.automatic, false)) --automatic_;
+  // From now on by its stable name, and where it has been found.
+  const bool moved = record->path != path || record->request.device != record->shown.device;
+  record->request.device = record->shown.device;
+  record->path = path;
+  record->shown.state = "open";
+  record->shown.waiting.reset();
   record->shown.path = path;
   const Attachment shown = record->shown;
   note(*record, "attached",
-       fmt::format("{}/{} is attached by {}{}{}", shown.device_host, shown.device, shown.driver,
+       fmt::format("{} is attached by {}{}{}", name_of(*record), shown.driver,
                    path.empty() ? "" : " at ", path));
   parts_.opened(shown);
   // parts_.opened() may have decided on it: answer with that.
-  if (Record* const open = find(id); open != nullptr && open->done) {
-    const auto done = std::exchange(open->done, nullptr);
-    done(Attachment(open->shown));
-  }
+  record = find(key);
+  if (record != nullptr && record->kept && moved) keep_again();
+  if (record != nullptr && shown.persistent && !record->kept) keep(*record);
+  answer(key.id);
+  pump();
+}
+
+// To the one who asked for the attach, once there is something to say and, of a persistent one, it
+// is on disk.
+void Attachments::answer(const std::string& id) {
+  Record* const record = find(id);
+  if (record == nullptr || !record->done || record->ending) return;
+  const bool waiting = record->shown.state == "waiting";
+  if (!record->attempt.open && !waiting) return;
+  if (record->shown.persistent && !record->saved) return;
+  if (waiting && record->patience) return;
+  record->patience.reset();
+  const auto done = std::exchange(record->done, nullptr);
+  done(Attachment(record->shown));
 }
 
 void Attachments::detach(const std::string& id, const Caller& caller, Callback<void> done) {
@@ -247,101 +357,157 @@ void Attachments::detach(const std::string& id, const Caller& caller, Callback<v
                                  "detach it",
                                  id, record->shown.user)));
   }
-  record->detached.push_back(std::move(done));
-  record->limit->after(kDetachLimit, [this, id] { took_too_long(id); });
-  close(*record, {ErrorCode::failed, fmt::format("detached by {}", caller.user)});
+  // First of all it must not come back after a power cut.
+  forget(*record, [this, id, user = caller.user, done = std::move(done)](Result<void> forgotten) {
+    Record* const detaching = find(id);
+    if (!forgotten || detaching == nullptr) return done(std::move(forgotten));
+    detaching->detached.push_back(done);
+    detaching->limit->after(kDetachLimit, [this, id] { took_too_long(id); });
+    let_go(id, {ErrorCode::failed, fmt::format("detached by {}", user)});
+  });
 }
 
-// Begins the end, wherever the attachment has got to; end() follows.
+// The end for good, wherever the attachment has got to; finish() follows.
+void Attachments::let_go(const std::string& id, Error why) {
+  Record* const record = find(id);
+  if (record == nullptr || record->ending) return;
+  record->ending = true;
+  record->why = why;
+  record->shown.state = "closing";
+  record->shown.waiting.reset();
+  record->retry->cancel();
+  record->give_up.reset();
+  record->patience.reset();
+  if (record->attempt.number == 0) return finish(id, {}, why);
+  close(*record, std::move(why));
+}
+
+// Begins the end of the attempt; end() follows.
 void Attachments::close(Record& record, Error why) {
-  if (record.shown.state == "closing") return;
-  const bool was_open = record.shown.state == "open";
-  record.shown.state = "closing";
-  record.why = std::move(why);
-  if (record.session != nullptr) {
-    if (!was_open && !record.answered) {
+  Attempt& attempt = record.attempt;
+  if (attempt.closing) return;
+  attempt.closing = true;
+  attempt.why = std::move(why);
+  if (attempt.session != nullptr) {
+    if (!attempt.answered) {
       // The channel has no device end yet, and may get one any moment.
-      record.session->request({{"op", "release"}, {"channel", record.number}}, kReleaseLimit,
-                              [](const Result<json>&) {});
+      attempt.session->request({{"op", "release"}, {"channel", attempt.channel}}, kReleaseLimit,
+                               [](const Result<json>&) {});
     }
-    record.session->close_channel(record.number, record.why);
-  } else if (record.local != nullptr) {
-    record.local->close();
-  } else if (!record.step_under_way) {
-    end(std::string(record.shown.id), Error(record.why));
+    attempt.session->close_channel(attempt.channel, attempt.why);
+  } else if (attempt.local != nullptr) {
+    attempt.local->close();
+  } else if (!attempt.step_under_way) {
+    end(key_of(record), attempt.why);
   }
   // Otherwise a device is being opened or a driver made: that step finds the state and ends it.
 }
 
-// Whoever waits is told; what is under way goes on and ends the attachment when it can.
+// Whoever waits is told; what is under way goes on and ends when it can.
 void Attachments::took_too_long(const std::string& id) {
-  Record* const record = find(id);
+  Record* record = find(id);
   if (record == nullptr) return;
-  const std::string what = fmt::format("{}/{}", record->shown.device_host, record->shown.device);
+  if (record->ending) {
+    const Error error{
+        ErrorCode::timed_out,
+        fmt::format("{} is still being let go of after {} s; `farport attachments` shows when it "
+                    "is gone",
+                    name_of(*record), kDetachLimit.count())};
+    for (const auto& one : std::exchange(record->detached, {})) one(std::unexpected(error));
+    return;
+  }
+  const Error error{ErrorCode::timed_out,
+                    fmt::format("{} could not be opened in {} s; `farport doctor` may say why",
+                                name_of(*record), kWholeLimit.count())};
+  if (record->shown.persistent || record->give_up) {
+    show_waiting(*record, error, false);
+    close(*record, error);  // may end it
+    record = find(id);
+    if (record != nullptr && record->shown.persistent && !record->kept) keep(*record);
+    return;
+  }
   const auto done = std::exchange(record->done, nullptr);
-  const auto detached = std::exchange(record->detached, {});
-  const Error error{
-      ErrorCode::timed_out,
-      done ? fmt::format("{} could not be opened in {} s; `farport doctor` may say why", what,
-                         kWholeLimit.count())
-           : fmt::format("{} is still being let go of after {} s; `farport attachments` shows when "
-                         "it is gone",
-                         what, kDetachLimit.count())};
-  close(*record, error);  // may end it
+  let_go(id, error);
   if (done) done(std::unexpected(error));
-  for (const auto& one : detached) one(std::unexpected(error));
 }
 
 void Attachments::channel_closed(PeerSession& session, uint32_t number, const Error& why) {
   for (const auto& [id, record] : records_) {
-    if (record.session.get() == &session && record.number == number) {
-      return end(std::string(id), why);
+    if (record.attempt.session.get() == &session && record.attempt.channel == number) {
+      return end(key_of(record), why);
     }
   }
 }
 
 void Attachments::session_closed(PeerSession& session, const Error& why) {
-  std::vector<std::string> ids;
-  for (const auto& [id, record] : records_) {
-    if (record.session.get() == &session) ids.push_back(id);
+  const SessionEnd how = session.how_it_ended();
+  const bool may_return = how == SessionEnd::closed_by_peer || how == SessionEnd::peer_restarted ||
+                          how == SessionEnd::replaced;
+  std::vector<Key> keys;
+  for (auto& [id, record] : records_) {
+    if (record.attempt.session.get() != &session) continue;
+    record.attempt.prompt = Prompt::peer;
+    record.attempt.may_return = may_return;
+    keys.push_back(key_of(record));
   }
-  for (const std::string& id : ids) {
-    end(id, {ErrorCode::unreachable,
-             fmt::format("the connection to host {} ended: {}", session.peer_name(), why.message)});
+  for (const Key& key : keys) {
+    end(key, {ErrorCode::unreachable, fmt::format("the connection to host {} ended: {}",
+                                                  session.peer_name(), why.message)});
   }
 }
 
-// The attachment is over: nothing of it is left here or at the device's host.
-void Attachments::end(const std::string& id, const Error& why) {
+// The attempt is over: nothing of it is left here or at the device's host.
+void Attachments::end(const Key& key, const Error& why) {
+  Record* record = find(key);
+  if (record == nullptr) return;
+  const Attempt last = std::exchange(record->attempt, {});
+  record->limit->cancel();
+  if (last.automatic) --automatic_;
+  const Error error = last.closing ? last.why : why;
+  record->reading = {};
+  record->read_unix_ms = 0;
+  record->shown.path.clear();
+  if (last.loan != 0) parts_.loans.give_back(last.loan, error.message);
+  record = find(key.id);
+  if (record == nullptr) return;
+  if (record->ending || !waits(*record, last, error)) {
+    return finish(key.id, last, record->ending ? record->why : error);
+  }
+  if (last.session != nullptr && last.answered) {
+    // As in finish(): the next attempt is not to hear "busy" of our own.
+    last.session->request({{"op", "release"}, {"channel", last.channel}}, kReleaseLimit,
+                          [](const Result<json>&) {});
+  }
+  wait(*record, last, error);
+}
+
+// The attachment is over.
+void Attachments::finish(const std::string& id, const Attempt& last, const Error& why) {
   const auto found = records_.find(id);
-  if (found == records_.end()) return;
   const Record record = std::move(found->second);
   records_.erase(found);
-  const bool ours = !record.why.message.empty();
-  const Error error = ours ? record.why : why;
-  if (record.loan != 0) parts_.loans.give_back(record.loan, error.message);
-  const std::string what = fmt::format("{}/{}", record.shown.device_host, record.shown.device);
   if (record.done) {
-    note(record, "attachment.failed", fmt::format("{} was not attached: {}", what, error.message));
-    record.done(std::unexpected(error));
+    note(record, "attachment.failed",
+         fmt::format("{} was not attached: {}", name_of(record), why.message));
+    record.done(std::unexpected(why));
   } else {
-    note(record, "detached", fmt::format("{} is detached: {}", what, error.message));
+    note(record, "detached", fmt::format("{} is detached: {}", name_of(record), why.message));
     parts_.ended(record.shown);
   }
   const auto answer = [detached = record.detached] {
     for (const auto& done : detached) done({});
   };
-  if (record.session != nullptr && record.answered) {
+  if (last.session != nullptr && last.answered) {
     // The device's host hears of the end by the channel, but maybe later than of the next request
     // for the device, which it would call busy. Once this is answered, such a request waits there.
-    record.session->request({{"op", "release"}, {"channel", record.number}}, kReleaseLimit,
-                            [answer](const Result<json>&) { answer(); });
+    last.session->request({{"op", "release"}, {"channel", last.channel}}, kReleaseLimit,
+                          [answer](const Result<json>&) { answer(); });
   } else {
     answer();
   }
-  if (records_.empty()) {
-    for (const auto& done : std::exchange(all_closed_, {})) done();
-  }
+  pump();
+  if (!records_.empty()) return;
+  for (const auto& done : std::exchange(all_closed_, {})) file_.idle(done);
 }
 
 void Attachments::note(const Record& record, std::string type, std::string message) {
@@ -364,12 +530,9 @@ std::vector<Attachment> Attachments::list() const {
   return shown;
 }
 
-Stats Attachments::stats_of(const Record& record) const {
-  const MeterReading& reading = record.reading;
-  Stats stats{record.shown,  record.read_unix_ms, reading.meter,
-              reading.total, reading.service,     reading.channel};
-  stats.meter.nominal_bytes_s = record.shown.nominal_bytes_s;
-  return stats;
+size_t Attachments::open_count() const {
+  return static_cast<size_t>(std::count_if(
+      records_.begin(), records_.end(), [](const auto& one) { return one.second.attempt.open; }));
 }
 
 Result<Stats> Attachments::stats(const std::string& id) const {
@@ -378,13 +541,25 @@ Result<Stats> Attachments::stats(const std::string& id) const {
     return fail(ErrorCode::not_found,
                 fmt::format("there is no attachment {}; `farport attachments` lists them", id));
   }
-  return stats_of(found->second);
+  const Record& record = found->second;
+  const MeterReading& reading = record.reading;
+  Stats stats{record.shown,  record.read_unix_ms, reading.meter,
+              reading.total, reading.service,     reading.channel};
+  stats.meter.nominal_bytes_s = record.shown.nominal_bytes_s;
+  return stats;
 }
 
 void Attachments::set_verdict(const std::string& vm, const std::string& verdict) {
   for (auto& [id, record] : records_) {
     if (record.shown.vm == vm) record.shown.verdict = verdict;
   }
+}
+
+void Attachments::take_reading(Record& record, const MeterReading& reading) {
+  MeterReading fresh = reading;
+  Meter::keep_measured(fresh.meter, record.reading.meter);
+  record.reading = fresh;
+  record.read_unix_ms = unix_now_ms();
 }
 
 // One question to the worker for each session and each local channel; the last answer ends it.
@@ -394,40 +569,36 @@ void Attachments::read_meters(std::function<void()> done) {
       nullptr, [&loop = parts_.loop, done = std::move(done)](void*) { loop.post(done); });
   std::vector<std::shared_ptr<PeerSession>> sessions;
   for (const auto& [id, record] : records_) {
-    if (record.shown.state != "open") continue;
-    if (record.local != nullptr) {
-      record.local->read_meter([this, id = id, finished](const MeterReading& reading) {
-        if (Record* const open = find(id)) {
-          open->reading = reading;
-          open->read_unix_ms = unix_now_ms();
-        }
-      });
-    } else if (std::find(sessions.begin(), sessions.end(), record.session) == sessions.end()) {
-      sessions.push_back(record.session);
+    const Attempt& attempt = record.attempt;
+    if (!attempt.open) continue;
+    if (attempt.local != nullptr) {
+      attempt.local->read_meter(
+          [this, key = key_of(record), finished](const MeterReading& reading) {
+            if (Record* const open = find(key)) take_reading(*open, reading);
+          });
+    } else if (std::find(sessions.begin(), sessions.end(), attempt.session) == sessions.end()) {
+      sessions.push_back(attempt.session);
     }
   }
   for (const auto& session : sessions) {
     session->read_meters([this, session, finished](const std::map<uint32_t, MeterReading>& all) {
       for (auto& [id, record] : records_) {
-        const auto reading = all.find(record.number);
-        if (record.session != session || reading == all.end()) continue;
-        record.reading = reading->second;
-        record.read_unix_ms = unix_now_ms();
+        const auto reading = all.find(record.attempt.channel);
+        if (record.attempt.session != session || reading == all.end()) continue;
+        take_reading(record, reading->second);
       }
     });
   }
 }
 
 void Attachments::close_all(std::function<void()> done) {
-  if (records_.empty()) return done();
+  stopping_ = true;
+  queue_.clear();
+  if (records_.empty()) return file_.idle(std::move(done));
   all_closed_.push_back(std::move(done));
   std::vector<std::string> ids;
   for (const auto& [id, record] : records_) ids.push_back(id);
-  for (const std::string& id : ids) {
-    if (Record* const record = find(id)) {
-      close(*record, {ErrorCode::failed, "the daemon stops"});
-    }
-  }
+  for (const std::string& id : ids) let_go(id, {ErrorCode::failed, "the daemon stops"});
 }
 
 }  // namespace farport

@@ -83,6 +83,8 @@ Result<std::unique_ptr<Daemon::Host>> Daemon::Host::make(DaemonSettings settings
   if (!lock) return std::unexpected(lock.error());
   auto decisions = DecisionLog::open({.path = settings.decisions_path});
   if (!decisions) return std::unexpected(decisions.error());
+  auto kept = load_attachments(settings.attachments_path);
+  if (!kept) return std::unexpected(kept.error());
   auto loop = std::make_unique<ControlLoop>();
   auto listeners = listen_all(*loop, settings);
   if (!listeners) return std::unexpected(listeners.error());
@@ -95,6 +97,11 @@ Result<std::unique_ptr<Daemon::Host>> Daemon::Host::make(DaemonSettings settings
   std::unique_ptr<Host> host(new Host(std::move(settings), std::move(*lock), std::move(loop),
                                       std::move(workers), std::move(*listeners),
                                       std::move(*decisions), random_boot()));
+  host->kept_ = std::move(kept->attachments);
+  for (const std::string& warning : kept->warnings) {
+    spdlog::error("{}", warning);
+    host->announce("attachment.failed", warning);
+  }
   if (const auto& address = host->settings_.usbip_server) {
     if (auto listening = host->gateway_.listen(*address); !listening) {
       return std::unexpected(listening.error());
@@ -118,7 +125,7 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
                                        : std::make_unique<NoHypervisor>()),
       catalogue_(*loop_, [this](const Catalogue::Change& change) { device_changed(change); }),
       loans_(catalogue_, events_, settings_.host),
-      lender_(loans_),
+      lender_(*loop_, loans_),
       peers_({*loop_, pointers(workers_), events_, lender_,
               Security{settings_.trust, settings_.encrypt_loopback}, refusals_, settings_.host,
               boot_, settings_.sessions_max, settings_.resume_timeout_ns, settings_.paths}),
@@ -126,7 +133,8 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
           {*loop_, *workers_.front(), loans_, peers_, settings_.drivers, events_, settings_.host,
            settings_.bus_rate ? settings_.bus_rate : [](const DeviceInfo&) { return uint64_t{0}; },
            [this](const Attachment& attachment) { attached(attachment); },
-           [this](const Attachment& attachment) { detached(attachment); }}),
+           [this](const Attachment& attachment) { detached(attachment); },
+           settings_.attachments_path, settings_.retry}),
       advice_(settings_.host, std::move(decisions), directory_, attachments_, *hypervisor_,
               events_),
       gateway_(
@@ -136,6 +144,8 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
       meter_timer_(*loop_),
       policy_timer_(*loop_) {
   peers_.set_attachments(attachments_);
+  lender_.set_sessions([this] { return peers_.open_sessions(); });
+  loans_.on_freed([this] { devices_changed(); });
   for (auto& provider : settings_.providers) catalogue_.add(std::move(provider));
   for (auto& provider : settings_.remote_providers) catalogue_.add(std::move(provider), true);
   directory_.on_change([this] { peers_.set_hosts(directory_.hosts()); });
@@ -153,6 +163,7 @@ void Daemon::Host::start() {
       spdlog::info("listening for peers on {}", listener->address());
     }
     gateway_.start();
+    attachments_.restore(std::exchange(kept_, {}));
     catalogue_.refresh([this] { listed_ = true; });
     announce("daemon.started",
              fmt::format("farportd {} on host {}", FARPORT_VERSION, settings_.host));
@@ -224,6 +235,14 @@ void Daemon::Host::device_changed(const Catalogue::Change& change) {
   event.message = fmt::format("{} ({}) was {}", change.info.name, change.info.description,
                               change.plugged ? "plugged in" : "unplugged");
   events_.add(std::move(event));
+  if (change.plugged) devices_changed();
+}
+
+// Whoever waits for a device, here or elsewhere, may try again.
+void Daemon::Host::devices_changed() {
+  if (stopping_) return;
+  lender_.devices_changed();
+  attachments_.devices_changed(settings_.host);
 }
 
 // --- measuring and deciding, while anything is attached ---
@@ -239,7 +258,7 @@ void Daemon::Host::attached(const Attachment& attachment) {
 
 void Daemon::Host::detached(const Attachment& attachment) {
   if (!stopping_) advice_.detached(attachment.vm, monotonic_ns());
-  if (attachments_.count() != 0) return;
+  if (attachments_.open_count() != 0) return;
   measuring_ = false;
   meter_timer_.cancel();
   policy_timer_.cancel();

@@ -16,6 +16,7 @@
 #include "control/daemon/driver_maker.h"
 #include "control/daemon/loans.h"
 #include "control/daemon/path_choice.h"
+#include "control/daemon/retry_times.h"
 #include "control/daemon/service.h"
 #include "control/directory/directory.h"
 #include "control/policy/policy.h"
@@ -55,7 +56,9 @@ struct DaemonSettings {
   WorkerSettings worker;
   unsigned workers = 1;
   size_t sessions_max = limits::sessions_per_host_max;
-  std::string decisions_path;  // the log of decisions; empty: in memory
+  std::string decisions_path;    // the log of decisions; empty: in memory
+  std::string attachments_path;  // of persistent attachments; empty: they end with the daemon
+  RetryTimes retry;
   std::vector<std::unique_ptr<DeviceProvider>> providers;
   std::vector<std::unique_ptr<DeviceProvider>> remote_providers;  // that list over the network
   DriverTypes drivers;

@@ -71,6 +71,7 @@ class Daemon::Host final : public Service {
        const Identity& boot);
 
   void device_changed(const Catalogue::Change& change);
+  void devices_changed();
   void attached(const Attachment& attachment);
   void detached(const Attachment& attachment);
   void measure();
@@ -85,6 +86,7 @@ class Daemon::Host final : public Service {
   Result<void> may_change_trust(const Caller& caller) const;
 
   DaemonSettings settings_;
+  std::vector<KeptAttachment> kept_;  // until start()
   LiveSettings live_;
   const Identity boot_;
   const int64_t started_unix_ms_;

@@ -17,10 +17,11 @@ namespace farport {
 struct DriverRequest {
   DeviceInfo info;
   std::string device_host;
-  std::string name;    // of what is presented, where the consumer sees one; never empty
-  std::string listen;  // "ADDRESS:PORT", or empty
-  std::string line;    // "2400 7E2", or empty
-  uid_t uid = 0;       // of the one who asked, who should be able to use it
+  std::string name;       // of what is presented, where the consumer sees one; never empty
+  std::string listen;     // "ADDRESS:PORT", or empty
+  std::string line;       // "2400 7E2", or empty
+  std::string last_path;  // where the same attachment was found before; empty: it is new
+  uid_t uid = 0;          // of the one who asked, who should be able to use it
   gid_t gid = 0;
 };
 

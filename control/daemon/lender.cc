@@ -11,6 +11,10 @@ namespace farport {
 
 using nlohmann::json;
 
+namespace {
+constexpr std::chrono::milliseconds kNoticeInterval{500};
+}  // namespace
+
 void Lender::request(PeerSession& session, uint32_t id, const json& request) {
   const auto op = peer::string_field(request, "op", 64);
   if (!op) return session.respond(id, peer::error_response(op.error()));
@@ -116,6 +120,21 @@ void Lender::explain(PeerSession& session, uint32_t id, const json& request) {
                      session->respond(id, {{"ok", true}, {"checks", checks}});
                    }
                  });
+}
+
+void Lender::devices_changed() {
+  if (quiet_now_) {
+    changed_again_ = true;
+    return;
+  }
+  changed_again_ = false;
+  quiet_now_ = true;
+  quiet_.after(kNoticeInterval, [this] {
+    quiet_now_ = false;
+    if (changed_again_) devices_changed();
+  });
+  if (!sessions_) return;
+  for (const auto& session : sessions_()) session->notify({{"op", "devices"}});
 }
 
 bool Lender::channel_closed(PeerSession& session, uint32_t number, const Error& why) {

@@ -4,9 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "control/daemon/loans.h"
 #include "control/daemon/peer_session.h"
@@ -15,7 +18,11 @@ namespace farport {
 
 class Lender {
  public:
-  explicit Lender(Loans& loans) : loans_(loans) {}
+  Lender(ControlLoop& loop, Loans& loans) : loans_(loans), quiet_(loop) {}
+
+  using Sessions = std::function<std::vector<std::shared_ptr<PeerSession>>()>;
+  // The peers that are told of changes, those whose session is open.
+  void set_sessions(Sessions sessions) { sessions_ = std::move(sessions); }
 
   // Any request of a peer; answered, now or later.
   void request(PeerSession& session, uint32_t id, const nlohmann::json& request);
@@ -24,6 +31,9 @@ class Lender {
   void session_closed(PeerSession& session, const Error& why);
   // The session will end: its devices will soon be free.
   void session_ending(PeerSession& session);
+  // A device was plugged in or given back: the peers are told, at once and then no more often than
+  // twice a second, however fast devices come and go.
+  void devices_changed();
   size_t lent_count() const { return lent_.size(); }
 
  private:
@@ -43,6 +53,10 @@ class Lender {
               Result<Loans::Loan> loan);
 
   Loans& loans_;
+  Sessions sessions_;
+  ControlTimer quiet_;  // runs after a notice
+  bool quiet_now_ = false;
+  bool changed_again_ = false;  // meanwhile
   std::map<Key, Lent> lent_;
 };
 

@@ -149,6 +149,8 @@ void Loans::give_back(uint64_t id, const std::string& why) {
     events_.add(std::move(event));
   }
   for (const auto& next : held.waiting) next();
+  // Without a reason it was never opened: whoever waits has had that answer.
+  if (!why.empty() && freed_) freed_();
 }
 
 void Loans::explain(const std::string& name, const Consumer& consumer, bool trusted,

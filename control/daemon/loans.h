@@ -61,6 +61,8 @@ class Loans {
   std::string device_where(const std::function<bool(const DeviceInfo&)>& fits) const;
   // The device has stopped and is destroyed: the next one may have it.
   void give_back(uint64_t id, const std::string& why);
+  // Told whenever a device that was in use is free again.
+  void on_freed(std::function<void()> freed) { freed_ = std::move(freed); }
   // The loan will end soon; who asks meanwhile waits a little instead of hearing "busy".
   void ending(uint64_t id);
   // The steps of borrow(), each with what it finds and what would help.
@@ -83,6 +85,7 @@ class Loans {
   const std::string host_;
   AccessCheck access_;
   NominalCheck nominal_;
+  std::function<void()> freed_;
   std::map<std::string, Held> held_;  // by the device's stable name
   uint64_t next_id_ = 1;
 };

@@ -13,6 +13,12 @@
 //            |                                      | "nominal_source", "credit"
 //   release  | "channel": its attach is taken back  | -
 //   explain  | "device", "vm", "user"               | "checks": [Check]
+//
+// A notice is {"op": "..."} and gets no answer; an unknown one is skipped.
+//
+//   op       | says
+//   ---------+------------------------------------------------------------------------
+//   devices  | a device was plugged in or given back: who waits for one may try again
 #pragma once
 
 #include <cstdint>

@@ -176,6 +176,13 @@ void PeerSession::paused(const ResumePoint& point, const Error& why) {
   if (state_ == State::open) events_.peer_paused(*this, point, why);
 }
 
+void PeerSession::notify(const json& notice) {
+  if (state_ != State::open) return;
+  on_worker_->run([text = peer::dump(notice)](OnWorker& half) {
+    half.session().send_message(wire::MessageKind::notice, 0, text);
+  });
+}
+
 uint32_t PeerSession::add_pending(milliseconds limit, Callback<json> done) {
   const uint32_t id = next_request_++;
   Pending pending{std::move(done), std::make_unique<ControlTimer>(loop_)};
@@ -316,7 +323,11 @@ void PeerSession::read_meters(std::function<void(std::map<uint32_t, MeterReading
     std::map<uint32_t, MeterReading> readings;
     const uint64_t now_ns = half.now_ns();
     for (const auto& [number, channel] : half.drivers) {
-      readings.emplace(number, read_meter(channel->meter(), now_ns));
+      MeterReading reading = read_meter(channel->meter(), now_ns);
+      const SessionCounters counters = half.session().counters();
+      reading.meter.retransmissions = counters.frames_repeated;
+      reading.meter.resumes = counters.resumes;
+      readings.emplace(number, reading);
     }
     loop.post([done, readings = std::move(readings)] { done(readings); });
   });
@@ -337,8 +348,9 @@ void PeerSession::took_message(wire::MessageKind kind, uint32_t id, const std::s
     }
     ++unanswered_;
     events_.peer_request(*this, id, *message);
+  } else if (kind == wire::MessageKind::notice && message) {
+    events_.peer_notice(*this, *message);  // a bad one has nobody to answer to
   }
-  // Notices: none is known; a later version may send some.
 }
 
 void PeerSession::lost_channel(uint32_t number, const Error& why) {

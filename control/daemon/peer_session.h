@@ -49,6 +49,8 @@ class PeerSessionEvents {
  public:
   // A request of the peer, parsed: to be answered once by respond(id, ...).
   virtual void peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) = 0;
+  // Something that needs no answer, parsed.
+  virtual void peer_notice(PeerSession& session, const nlohmann::json& notice) = 0;
   // A channel of either end is over; its number is free again.
   virtual void peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) = 0;
   // The connection is gone; resume() goes on, or in time the session ends.
@@ -88,6 +90,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   // After peer_paused(): goes on; `peer_received` has been checked.
   void resume(PeerConnection connection, uint64_t peer_received);
 
+  // Says something that needs no answer.
+  void notify(const nlohmann::json& notice);
   void request(const nlohmann::json& request, std::chrono::milliseconds limit,
                Callback<nlohmann::json> done);
   void respond(uint32_t id, const nlohmann::json& response);

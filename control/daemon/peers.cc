@@ -260,6 +260,7 @@ void Peers::adopt(const std::string& name, Live live) {
              fmt::format("host {} is connected ({}{})", name, peer.live->address,
                          peer.live->who.fingerprint.empty() ? "" : ", encrypted"));
   }
+  attachments_->peer_opened(*session);
 }
 
 void Peers::announce(const std::string& type, const std::string& host, const std::string& message) {
@@ -272,6 +273,10 @@ void Peers::announce(const std::string& type, const std::string& host, const std
 
 void Peers::peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) {
   parts_.lender.request(session, id, request);
+}
+
+void Peers::peer_notice(PeerSession& session, const nlohmann::json& notice) {
+  attachments_->peer_notice(session, notice);
 }
 
 void Peers::peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) {

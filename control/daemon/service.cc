@@ -20,6 +20,7 @@ json time_or_null(int64_t unix_ms) {
 json window_json(const MeterWindow& window) {
   return {{"window_s", window.window_ns / 1'000'000'000},
           {"full", window.full},
+          {"measured", window.measured},
           {"achieved_bytes_s", window.achieved_bytes_s},
           {"demand_bytes_s", window.demand_bytes_s},
           {"transfers_s", window.transfers_s}};
@@ -145,6 +146,14 @@ void to_json(json& out, const DeviceList& value) {
   out = {{"devices", value.devices}, {"problems", value.problems}};
 }
 
+void to_json(json& out, const Waiting& value) {
+  out = {{"since", time_or_null(value.since_unix_ms)},
+         {"code", error_code_name(value.code)},
+         {"reason", value.reason},
+         {"next_try", time_or_null(value.next_try_unix_ms)},
+         {"until", time_or_null(value.until_unix_ms)}};
+}
+
 void to_json(json& out, const Attachment& value) {
   out = {{"id", value.id},
          {"device_host", value.device_host},
@@ -159,9 +168,12 @@ void to_json(json& out, const Attachment& value) {
          {"uid", value.uid},
          {"state", value.state},
          {"since", time_or_null(value.since_unix_ms)},
+         {"persistent", value.persistent},
+         {"waiting", nullptr},
          {"nominal_bytes_s", value.nominal_bytes_s},
          {"nominal_source", value.nominal_source},
          {"verdict", value.verdict}};
+  if (value.waiting) out["waiting"] = *value.waiting;
 }
 
 void to_json(json& out, const LatencySummary& value) {
@@ -255,6 +267,29 @@ Result<DeviceReference> parse_device_reference(const std::string& text) {
   return reference;
 }
 
+namespace {
+
+// The fields that are no strings; false when `key` is none of them.
+Result<bool> read_typed_field(const std::string& key, const json& value, AttachRequest& request) {
+  if (key != "persistent" && key != "wait") return false;
+  if (value.is_null()) return true;
+  if (key == "persistent") {
+    if (!value.is_boolean()) {
+      return fail(ErrorCode::usage, "\"persistent\" must be true or false");
+    }
+    request.persistent = value.get<bool>();
+    return true;
+  }
+  if (!value.is_number_unsigned() || value.get<uint64_t>() > attach_wait_s_max) {
+    return fail(ErrorCode::usage,
+                fmt::format("\"wait\" must be a number of seconds up to {}", attach_wait_s_max));
+  }
+  request.wait_s = value.get<uint32_t>();
+  return true;
+}
+
+}  // namespace
+
 Result<AttachRequest> attach_request_from_json(const json& in) {
   if (!in.is_object()) {
     return fail(ErrorCode::usage, "the request must be a JSON object with a \"device\"");
@@ -268,12 +303,16 @@ Result<AttachRequest> attach_request_from_json(const json& in) {
                                                                     {"listen", &request.listen},
                                                                     {"line", &request.line}}};
   for (const auto& [key, value] : in.items()) {
+    const auto typed = read_typed_field(key, value, request);
+    if (!typed) return std::unexpected(typed.error());
+    if (*typed) continue;
     const auto field = std::find_if(fields.begin(), fields.end(),
                                     [&key = key](const auto& one) { return key == one.first; });
     if (field == fields.end()) {
       return fail(ErrorCode::usage,
                   fmt::format("\"{}\" is not a field of an attach request; it "
-                              "takes host, device, driver, name, vm, listen, line",
+                              "takes host, device, driver, name, vm, listen, line, "
+                              "persistent, wait",
                               key));
     }
     if (value.is_null()) continue;
@@ -296,6 +335,11 @@ Result<AttachRequest> attach_request_from_json(const json& in) {
     }
     request.host = reference->host;
     request.device = reference->device;
+  }
+  if (request.wait_s != 0 && !request.persistent) {
+    return fail(ErrorCode::usage,
+                "\"wait\" goes with \"persistent\": what is not persistent is "
+                "attached at once or not at all");
   }
   return request;
 }

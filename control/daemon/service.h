@@ -103,6 +103,20 @@ struct AttachRequest {
   std::string vm;    // whose allocation is weighed; empty: none
   std::string listen;  // rfc2217: "ADDRESS:PORT"; empty: 127.0.0.1 and a free port
   std::string line;    // pty: "2400 7E2", set on the port at once; empty: as the port is
+  // Kept until it is detached: waits for its device, comes back after a loss, outlives restarts.
+  bool persistent = false;
+  // Persistent: how long the answer may wait for the device, in seconds; then it says "waiting".
+  uint32_t wait_s = 0;
+};
+inline constexpr uint32_t attach_wait_s_max = 3600;
+
+// Why an attachment has no device now.
+struct Waiting {
+  int64_t since_unix_ms = 0;
+  ErrorCode code = ErrorCode::failed;  // not_found, busy, denied, unreachable, ...
+  std::string reason;
+  int64_t next_try_unix_ms = 0;  // 0: when something changes (the host connects, say)
+  int64_t until_unix_ms = 0;     // it is given up then; 0: never
 };
 
 struct Attachment {
@@ -117,8 +131,10 @@ struct Attachment {
   std::string vm;
   std::string user;  // who asked for it
   uid_t uid = 0;
-  std::string state;  // "opening", "open" or "closing"
+  std::string state;  // "opening", "open", "waiting" or "closing"
   int64_t since_unix_ms = 0;
+  bool persistent = false;
+  std::optional<Waiting> waiting;  // in state "waiting"
   uint64_t nominal_bytes_s = 0;
   std::string nominal_source;  // "descriptors", "configuration", or empty
   std::string verdict;         // "keep", "migrate", or empty: none yet
@@ -128,6 +144,7 @@ struct LatencySummary {
   uint64_t p50_ns = 0, p99_ns = 0, p999_ns = 0, max_ns = 0;
 };
 
+// A window without work shows the demand of the last one that had some (meter.h).
 struct Stats {
   Attachment attachment;
   int64_t at_unix_ms = 0;  // when the figures were taken; 0: not yet
@@ -172,7 +189,8 @@ struct Check {
 struct Event {
   uint64_t sequence = 0;  // counts from 1, without a gap, since the daemon started
   int64_t at_unix_ms = 0;
-  // "attached", "detached", "attachment.failed", "device.plugged", "device.unplugged",
+  // "attached", "attachment.waiting" (it has lost its device, or none came; once per reason),
+  // "detached", "attachment.failed", "device.plugged", "device.unplugged",
   // "device.held", "device.freed", "peer.connected", "peer.paused", "peer.resumed", "peer.lost",
   // "decision", "config.reloaded", "daemon.started", "daemon.stopping", "trust.changed",
   // "trust.renewed", "trust.failed"
@@ -211,6 +229,8 @@ class Service {
   // Of one host, or (empty) of all: then hosts that do not answer are problems in the list.
   virtual void devices(const std::string& host, const Caller& caller,
                        Callback<DeviceList> done) = 0;
+  // A persistent one that cannot be had now is answered in state "waiting", unless the request
+  // itself is wrong.
   virtual void attach(const AttachRequest& request, const Caller& caller,
                       Callback<Attachment> done) = 0;
   // Answered when the consumer has let go and the device is free again. Only root, the one who
@@ -248,6 +268,7 @@ void to_json(nlohmann::json& json, const HostEntry& value);
 void to_json(nlohmann::json& json, const DeviceEntry& value);
 void to_json(nlohmann::json& json, const Problem& value);
 void to_json(nlohmann::json& json, const DeviceList& value);  // {"devices": [], "problems": []}
+void to_json(nlohmann::json& json, const Waiting& value);
 void to_json(nlohmann::json& json, const Attachment& value);
 void to_json(nlohmann::json& json, const LatencySummary& value);
 void to_json(nlohmann::json& json, const Stats& value);
@@ -257,8 +278,10 @@ void to_json(nlohmann::json& json, const Check& value);
 void to_json(nlohmann::json& json, const Event& value);
 void to_json(nlohmann::json& json, const Health& value);
 
-// The request as the API takes it: {"host", "device", "driver", "name", "vm", "listen", "line"}, of
-// which "device" is needed and may be "HOST/NAME". Unknown fields and wrong types are usage errors.
+// The request as the API takes it: {"host", "device", "driver", "name", "vm", "listen", "line",
+// "persistent", "wait"}, of which "device" is needed and may be "HOST/NAME"; "persistent" is true
+// or false, "wait" a number of seconds, the others are strings. Unknown fields and wrong types are
+// usage errors.
 Result<AttachRequest> attach_request_from_json(const nlohmann::json& json);
 
 // "HOST/NAME" or "NAME" (then the host is empty).

@@ -114,7 +114,15 @@ void add_standard_drivers(DriverTypes& drivers, const std::string& run_dir) {
                       }});
   drivers.add("rfc2217", {{DeviceKind::serial}, [](const DriverRequest& request) {
                             Rfc2217Settings settings;
-                            if (!request.listen.empty()) settings.address = request.listen;
+                            if (!request.listen.empty()) {
+                              settings.address = request.listen;
+                            } else if (!request.last_path.empty()) {
+                              // Clients find it where it was, unless somebody took the port.
+                              settings.address = request.last_path;
+                              auto same = Rfc2217Driver::create(settings);
+                              if (same) return upcast(std::move(same));
+                              settings = {};
+                            }
                             return upcast(Rfc2217Driver::create(settings));
                           }});
 }
@@ -169,11 +177,9 @@ Result<DaemonSettings> daemon_settings(const Config& config) {
   settings.workers = config.host.workers;
   settings.sessions_max = config.limits.sessions;
   settings.decisions_path = config.host.state_dir + "/decisions.jsonl";
-  // A serial port's demand is what it achieves (meter.h); the cap only keeps its few settings,
-  // which are answered at once, from looking like a flood.
-  settings.bus_rate = [](const DeviceInfo& info) {
-    return info.kind == DeviceKind::serial ? kSerialNominalBytesS : usb::bus_bytes_s(info.speed);
-  };
+  settings.attachments_path = config.host.state_dir + "/attachments.json";
+  // A serial port has no bus that caps its demand, which is what it achieves (meter.h).
+  settings.bus_rate = [](const DeviceInfo& info) { return usb::bus_bytes_s(info.speed); };
   settings.live = live_settings(config);
   auto trust = HostTrust::open(
       {config.host.name, trust_folder(config.host.state_dir), settings.live.trust_files, {}});

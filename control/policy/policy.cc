@@ -316,7 +316,7 @@ void note_figures(const Group& group, std::vector<Reason>& reasons) {
   }
   for (const auto& [source, names] : nominal) {
     reasons.push_back({ReasonCode::nominal_used,
-                       fmt::format("nominal{}: {}; no window of measurement is full yet",
+                       fmt::format("nominal{}: {}; no full window of work was measured yet",
                                    source.empty() ? "" : ", from the " + source, join(names))});
   }
 }

@@ -187,6 +187,76 @@ TEST(Meter, OldTransfersLeaveTheWindows) {
   }
 }
 
+// After a copy the disk went idle, its last window ran empty, and the decision to migrate flipped to
+// keep with "needs 0 B/s": an idle window says nothing.
+TEST(Meter, AnIdleWindowIsNoMeasurementAndKeepsTheLastOne) {
+  Meter meter(0, opened);
+  run(meter, disk_on_slow_channel, opened, 5 * s);
+  const MeterSnapshot at_work = meter.snapshot(opened + 5 * s);
+  ASSERT_TRUE(at_work.windows[0].measured);
+  EXPECT_FALSE(at_work.windows[1].measured) << "it is not full";
+  const double demand = at_work.windows[0].demand_bytes_s;
+  ASSERT_GT(demand, 0);
+
+  MeterSnapshot idle = meter.snapshot(opened + 20 * s);
+  EXPECT_FALSE(idle.windows[0].measured);
+  EXPECT_FALSE(idle.windows[1].measured);
+  EXPECT_TRUE(idle.windows[1].full);
+  Meter::keep_measured(idle, at_work);
+  EXPECT_TRUE(idle.windows[0].measured);
+  EXPECT_DOUBLE_EQ(idle.windows[0].demand_bytes_s, demand);
+  EXPECT_DOUBLE_EQ(idle.windows[0].achieved_bytes_s, 0);
+  EXPECT_FALSE(idle.windows[1].measured) << "nothing was measured over 10 s, before or now";
+
+  // Work is measured afresh, whatever was kept.
+  run(meter, {TransferType::bulk, 1'000, 10 * ms, 5 * ms}, opened + 20 * s, 2 * s, 3'600 * s);
+  MeterSnapshot again = meter.snapshot(opened + 22 * s);
+  Meter::keep_measured(again, idle);
+  EXPECT_TRUE(again.windows[0].measured);
+  EXPECT_NEAR(again.windows[0].demand_bytes_s, 200'000, 5'000);
+}
+
+// What counts as work.
+TEST(Meter, PollingADiskIsNoWorkAndAQuietSensorIs) {
+  struct Case {
+    const char* name;
+    Load load;
+    bool measured;
+  };
+  const Case cases[] = {
+      {"is the medium still there?", {TransferType::bulk, 44, 500 * ms, 100'000}, false},
+      {"a receiver that rests until it has a position", {TransferType::bulk, 80, 1 * s, 990 * ms},
+       true},
+      {"a fast disk, hardly used", {TransferType::bulk, 65'536, 500 * ms, 20'000}, true},
+      {"a sensor", {TransferType::interrupt, 8, 500 * ms, 490 * ms}, true},
+  };
+  for (const Case& c : cases) {
+    Meter meter(0, opened);
+    run(meter, c.load, opened, 70 * s);
+    for (const MeterWindow& window : meter.snapshot(opened + 70 * s).windows) {
+      EXPECT_EQ(window.measured, c.measured) << c.name << ", " << window.window_ns;
+    }
+  }
+}
+
+// Settings of a port, answered at once, once looked like a flood of bulk.
+TEST(Meter, ASerialPortsSettingsAreNoBulk) {
+  Meter meter(0, opened, DeviceKind::serial);
+  uint64_t busy_ns = 0;
+  for (uint64_t at = 10 * ms; at <= 10 * s; at += 10 * ms) {
+    busy_ns += 1'000;
+    meter.completed({.now_ns = opened + at,
+                     .bytes = 8,
+                     .type = TransferType::control,
+                     .busy_ns = busy_ns});
+    meter.completed(
+        {.now_ns = opened + at, .bytes = 24, .type = TransferType::serial, .busy_ns = busy_ns});
+  }
+  const MeterWindow window = meter.snapshot(opened + 10 * s).windows[1];
+  EXPECT_NEAR(window.demand_bytes_s, 3'200, 50);
+  EXPECT_DOUBLE_EQ(window.demand_bytes_s, window.achieved_bytes_s);
+}
+
 TEST(Meter, ARingSliceIsUsedAgainAfterAMinute) {
   Meter meter(0, opened);
   run(meter, disk_on_slow_channel, opened, 300 * s);

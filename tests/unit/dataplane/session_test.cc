@@ -381,6 +381,12 @@ wire::SubmitBody submit_body(uint32_t length, uint8_t endpoint, uint8_t type = 2
   return body;
 }
 
+wire::SubmitBody chained_body(uint8_t chain) {
+  wire::SubmitBody body = submit_body(8, 0x81);
+  body.chain = chain;
+  return body;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Table, HostilePeer,
     testing::Values(
@@ -403,6 +409,8 @@ INSTANTIATE_TEST_SUITE_P(
                     bytes_of(submit_body(2 << 20, 0x01)), sizeof(wire::SubmitBody), "credit"},
         HostileCase{"an unknown transfer type", wire::FrameType::submit, 1, 0,
                     bytes_of(submit_body(8, 0x01, 9)), sizeof(wire::SubmitBody), "unknown type"},
+        HostileCase{"a chain past the limit", wire::FrameType::submit, 1, 0,
+                    bytes_of(chained_body(17)), sizeof(wire::SubmitBody), "chain"},
         HostileCase{"more data than the transfer has", wire::FrameType::submit, 1, 0,
                     bytes_of(submit_body(8, 0x01), 9), sizeof(wire::SubmitBody), "more bytes"},
         HostileCase{"data of no transfer", wire::FrameType::data, 1, 0,

@@ -29,7 +29,7 @@ Decision example() {
 TEST(Decision, ExplainsAKeep) {
   EXPECT_EQ(explain(example()),
             "keep: disk0 needs 3.1 MB/s, 25 % of web's 12.5 MB/s; the threshold is 50 %\n"
-            "- nominal, from the configuration: disk0; no window of measurement is full yet");
+            "- nominal, from the configuration: disk0; no full window of work was measured yet");
 }
 
 TEST(Decision, ExplainsAMove) {
@@ -39,7 +39,7 @@ TEST(Decision, ExplainsAMove) {
   EXPECT_EQ(explain(decision),
             "migrate web to east: disk0 needs 31 MB/s, 248 % of web's 12.5 MB/s; the threshold is "
             "50 %\n"
-            "- nominal, from the configuration: disk0; no window of measurement is full yet\n"
+            "- nominal, from the configuration: disk0; no full window of work was measured yet\n"
             "- what the move costs is not known\n"
             "- not known: web's memory, east's free memory, web's CPUs, east's free CPUs, whether "
             "east reaches web's storage and whether east reaches web's network\n"

@@ -1,0 +1,47 @@
+#include "drivers/ahead/rules.h"
+
+#include <algorithm>
+#include <array>
+
+#include "dataplane/limits.h"
+#include "drivers/ahead/mass_storage.h"
+
+namespace farport {
+
+namespace {
+
+constexpr std::array kKinds{
+    RuleKind{.name = "mass-storage",
+             .on_by_default = true,
+             .what = "runs the data and status stages of a disk's command (bulk-only) at once",
+             .fits = &MassStorageRule::fits,
+             .make = &MassStorageRule::make},
+};
+
+bool names(const std::vector<std::string>& list, std::string_view name) {
+  return std::ranges::find(list, name) != list.end();
+}
+
+}  // namespace
+
+std::span<const RuleKind> rule_kinds() { return kKinds; }
+
+const RuleKind* find_rule_kind(std::string_view name) {
+  const auto found = std::ranges::find(kKinds, name, &RuleKind::name);
+  return found == kKinds.end() ? nullptr : &*found;
+}
+
+RuleVerdict rule_verdict(const RuleKind& kind, const RuleSwitches& switches) {
+  if (names(switches.off, kind.name)) return {false, "switched off for this device"};
+  if (names(switches.on, kind.name)) return {true, "switched on for this device"};
+  if (kind.on_by_default) return {true, "on by default: it is exact"};
+  return {false, "off by default: switch it on for a device that it suits"};
+}
+
+uint8_t chain_of(const usb::Interface& interface) {
+  return interface.number < limits::chains_per_channel_max
+             ? static_cast<uint8_t>(interface.number + 1)
+             : uint8_t{0};
+}
+
+}  // namespace farport
