@@ -47,7 +47,7 @@ void print_devices(Output& out, const json& answer) {
 Cell host_state(const json& host) {
   const std::string state = text_of(host, "state");
   if (state == "unreachable") return {state, Colour::red};
-  return {state, state == "connecting" ? Colour::yellow : Colour::green};
+  return {state, state == "connecting" || state == "resuming" ? Colour::yellow : Colour::green};
 }
 
 // A command that gets one list and prints it; `what` is said when there is nothing in it.
@@ -62,6 +62,18 @@ Run list_command(const char* target, void (*print)(Output&, const json&)) {
     }
     return {};
   };
+}
+
+// "; also 198.51.100.7:7411 (well)": what a session could use instead.
+std::string other_paths(const json& host) {
+  std::string text;
+  const json& paths = host.contains("paths") ? host["paths"] : json::array();
+  for (const json& path : paths) {
+    if (text_of(path, "state") == "in use" || paths.size() < 2) continue;
+    text += fmt::format("{}{}{}", text.empty() ? "" : ", ", text_of(path, "address"),
+                        text_of(path, "state") == "well" ? " (well)" : "");
+  }
+  return text.empty() ? "" : "; also " + text;
 }
 
 }  // namespace
@@ -89,11 +101,23 @@ Run define_devices(CLI::App& app) {
 
 Run define_hosts(CLI::App&) {
   return list_command("/v1/hosts", [](Output& out, const json& hosts) {
-    Table table({{"HOST"}, {"STATE"}, {"SINCE"}, {"CHANNELS", Align::right}, {"ADDRESS"}, {""}});
+    Table table({{"HOST"},
+                 {"STATE"},
+                 {"SINCE"},
+                 {"CHANNELS", Align::right},
+                 {"RESUMED", Align::right},
+                 {"ENCRYPTED"},
+                 {"ADDRESS"},
+                 {""}});
     for (const json& host : hosts) {
+      const bool self = host.value("self", false);
       table.add({text_of(host, "name"), host_state(host), format_local_time(text_of(host, "since")),
-                 std::to_string(count_of(host, "channels")), text_of(host, "address"),
-                 text_of(host, "error")});
+                 std::to_string(count_of(host, "channels")),
+                 self ? "-" : std::to_string(count_of(host, "resumes")),
+                 self                                   ? "-"
+                 : text_of(host, "fingerprint").empty() ? "no"
+                                                        : "yes",
+                 text_of(host, "address") + other_paths(host), text_of(host, "error")});
     }
     table.print(out);
   });

@@ -39,7 +39,7 @@ struct Caller {
 struct VersionInfo {
   std::string version;           // "0.1.0"
   std::string api_version;       // "v1"
-  std::string protocol_version;  // of the wire format, "1.0"
+  std::string protocol_version;  // of the wire format, "1.1"
   std::string host;              // this host's name
   std::string boot_id;           // 32 hex digits, new at every start of the daemon
   int64_t started_unix_ms = 0;

@@ -74,6 +74,11 @@ TrustError error_of(Refusal reason, ErrorCode code, std::string message) {
 
 Result<UniqueSslContext> make_tls_context(const HostIdentity& identity) {
   UniqueSslContext context(SSL_CTX_new(TLS_method()));
+  if (context) {
+    if (auto prepared = prepare_tls_context(*context); !prepared) {
+      return std::unexpected(prepared.error());
+    }
+  }
   if (!context || !configure(*context, identity)) {
     return fail(fmt::format("this host's key cannot be used for TLS 1.3: {}", openssl_words()));
   }
@@ -101,8 +106,8 @@ TrustError explain_handshake(const SSL& ssl, int result) {
     case SSL_R_WRONG_VERSION_NUMBER:
     case SSL_R_PACKET_LENGTH_TOO_LONG:
       return error_of(Refusal::not_tls, ErrorCode::denied,
-                      accepting ? "it does not speak TLS: is it an older farportd, or set to "
-                                  "insecure?"
+                      accepting ? "it does not speak TLS: is it an older farportd, or does its "
+                                  "[trust] loopback differ?"
                                 : "what listens there does not speak TLS: is it farportd, and not "
                                   "an older one?");
     case SSL_R_UNSUPPORTED_PROTOCOL:

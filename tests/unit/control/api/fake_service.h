@@ -62,7 +62,7 @@ class FakeService final : public Service {
     VersionInfo info;
     info.version = "9.8.7";
     info.api_version = "v1";
-    info.protocol_version = "1.0";
+    info.protocol_version = "1.1";
     info.host = "desk";
     info.pid = 4711;
     return info;
