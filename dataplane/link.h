@@ -55,8 +55,10 @@ class Link {
   virtual void send(std::span<const std::byte> head, std::span<const std::byte> data) = 0;
   // Hands what was taken to the network; once per iteration of the loop.
   virtual void flush() = 0;
-  // Ends it. What flush() has handed over may still arrive, or not.
+  // Ends it. What flush() has handed over may still arrive, or not; it is waited for a moment.
   virtual void close() = 0;
+  // Instead of close(): at once, nothing more is sent.
+  virtual void abort() = 0;
   // "127.0.0.1:7411": for messages.
   virtual const char* peer() const = 0;
   // How long something that was sent has waited without any sign of the peer's machine, the

@@ -84,7 +84,7 @@ void Session::pause(Error why) {
   probe_timer_.disarm();
   acknowledge_timer_.disarm();
   resume_timer_.arm_after(settings_.resume_timeout_ns);
-  link_->close();
+  link_->abort();  // what has not arrived is sent again
 }
 
 // From here on no memory of ours is referred to by the link.

@@ -504,6 +504,11 @@ void SocketLink::close() {
   maybe_closed();
 }
 
+void SocketLink::abort() {
+  lost_ = true;  // nothing is sent any more
+  close();
+}
+
 void SocketLink::maybe_closed() {
   if (closing_ && !receiving_ && sending_ == nullptr && !closed_) worker_.flush_later(report_);
 }

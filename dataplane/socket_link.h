@@ -54,6 +54,7 @@ class SocketLink final : public Link, private Pollable {
   void send(std::span<const std::byte> head, std::span<const std::byte> data) override;
   void flush() override;
   void close() override;
+  void abort() override;
   const char* peer() const override { return peer_.c_str(); }
   uint64_t unanswered_ns() const override;
   Result<void> export_key(std::string_view label, std::span<const std::byte> context,

@@ -38,6 +38,7 @@ class StreamLink final : public Link, private Flushable {
     closing_ = true;
     loop_.flush_later(*this);
   }
+  void abort() override { close(); }
   const char* peer() const override { return "fuzzer"; }
   uint64_t unanswered_ns() const override { return 0; }
   Result<void> export_key(std::string_view, std::span<const std::byte>,

@@ -47,6 +47,7 @@ class SimulatedLink final : public Link {
     report_.link = this;
     loop_.flush_later(report_);
   }
+  void abort() override { close(); }
   const char* peer() const override { return "simulated"; }
   uint64_t unanswered_ns() const override { return unanswered; }
   Result<void> export_key(std::string_view, std::span<const std::byte>,
