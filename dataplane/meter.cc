@@ -125,11 +125,10 @@ MeterWindow Meter::window_at(uint64_t now_ns, uint64_t window_ns) const {
   }
   if (nominal_bytes_s_ > 0) demand = std::min(demand, nominal);
   window.demand_bytes_s = std::max(demand, window.achieved_bytes_s);
-  const bool worked =
-      periodic_bytes > 0 ||
-      (other_bytes > 0 &&
-       (static_cast<double>(busy_ns) >= work_busy_share * static_cast<double>(span_ns) ||
-        window.achieved_bytes_s >= work_bytes_s));
+  const bool worked = periodic_bytes > 0 ||
+                      (other_bytes > 0 && (static_cast<double>(busy_ns) >=
+                                               work_busy_share * static_cast<double>(span_ns) ||
+                                           window.achieved_bytes_s >= work_bytes_s));
   window.measured = window.full && worked;
   return window;
 }

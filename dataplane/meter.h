@@ -12,8 +12,9 @@
 //
 //   periodic bytes / window  +  other bytes / busy time in the window,
 //
-// A serial port's settings are control requests of a few bytes that its driver answers at once: what
-// they moved in no time says nothing of the port. All of a serial port's bytes count as periodic.
+// A serial port's settings are control requests of a few bytes that its driver answers at once:
+// what they moved in no time says nothing of the port. All of a serial port's bytes count as
+// periodic.
 //
 // never less than achieved. When bytes moved in no measurable busy time, it is the nominal rate, or
 // what was achieved if none is known. It is always a finite number.
@@ -25,8 +26,8 @@
 // second.
 //
 // A window without work says nothing of what the device needs: its demand is not a measurement, and
-// whoever decides by it keeps the last one that was. A few bytes in hardly any busy time are no work
-// either: a disk that nobody uses is asked now and then whether its medium is still there.
+// whoever decides by it keeps the last one that was. A few bytes in hardly any busy time are no
+// work either: a disk that nobody uses is asked now and then whether its medium is still there.
 //
 // Only durations are compared: the two ends need no common clock. Not thread-safe: one worker.
 #pragma once

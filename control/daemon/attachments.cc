@@ -321,7 +321,7 @@ void Attachments::started(const Key& key, const std::string& path) {
   // parts_.opened() may have decided on it: answer with that.
   record = find(key);
   if (record != nullptr && record->kept && moved) keep_again();
-  if (record != nullptr && shown.persistent && !record->kept) keep(*record);
+  if (record != nullptr) keep(*record);
   answer(key.id);
   pump();
 }
@@ -423,7 +423,7 @@ void Attachments::took_too_long(const std::string& id) {
     show_waiting(*record, error, false);
     close(*record, error);  // may end it
     record = find(id);
-    if (record != nullptr && record->shown.persistent && !record->kept) keep(*record);
+    if (record != nullptr) keep(*record);
     return;
   }
   const auto done = std::exchange(record->done, nullptr);
@@ -482,7 +482,8 @@ void Attachments::end(const Key& key, const Error& why) {
 }
 
 // The attachment is over.
-void Attachments::finish(const std::string& id, const Attempt& last, const Error& why) {
+// By value: the reason is often the record's own, which goes.
+void Attachments::finish(const std::string& id, const Attempt& last, Error why) {
   const auto found = records_.find(id);
   const Record record = std::move(found->second);
   records_.erase(found);
@@ -535,59 +536,9 @@ size_t Attachments::open_count() const {
       records_.begin(), records_.end(), [](const auto& one) { return one.second.attempt.open; }));
 }
 
-Result<Stats> Attachments::stats(const std::string& id) const {
-  const auto found = records_.find(id);
-  if (found == records_.end()) {
-    return fail(ErrorCode::not_found,
-                fmt::format("there is no attachment {}; `farport attachments` lists them", id));
-  }
-  const Record& record = found->second;
-  const MeterReading& reading = record.reading;
-  Stats stats{record.shown,  record.read_unix_ms, reading.meter,
-              reading.total, reading.service,     reading.channel};
-  stats.meter.nominal_bytes_s = record.shown.nominal_bytes_s;
-  return stats;
-}
-
 void Attachments::set_verdict(const std::string& vm, const std::string& verdict) {
   for (auto& [id, record] : records_) {
     if (record.shown.vm == vm) record.shown.verdict = verdict;
-  }
-}
-
-void Attachments::take_reading(Record& record, const MeterReading& reading) {
-  MeterReading fresh = reading;
-  Meter::keep_measured(fresh.meter, record.reading.meter);
-  record.reading = fresh;
-  record.read_unix_ms = unix_now_ms();
-}
-
-// One question to the worker for each session and each local channel; the last answer ends it.
-void Attachments::read_meters(std::function<void()> done) {
-  // Shared by the questions; goes, on whichever thread, with the last answer.
-  std::shared_ptr<void> finished(
-      nullptr, [&loop = parts_.loop, done = std::move(done)](void*) { loop.post(done); });
-  std::vector<std::shared_ptr<PeerSession>> sessions;
-  for (const auto& [id, record] : records_) {
-    const Attempt& attempt = record.attempt;
-    if (!attempt.open) continue;
-    if (attempt.local != nullptr) {
-      attempt.local->read_meter(
-          [this, key = key_of(record), finished](const MeterReading& reading) {
-            if (Record* const open = find(key)) take_reading(*open, reading);
-          });
-    } else if (std::find(sessions.begin(), sessions.end(), attempt.session) == sessions.end()) {
-      sessions.push_back(attempt.session);
-    }
-  }
-  for (const auto& session : sessions) {
-    session->read_meters([this, session, finished](const std::map<uint32_t, MeterReading>& all) {
-      for (auto& [id, record] : records_) {
-        const auto reading = all.find(record.attempt.channel);
-        if (record.attempt.session != session || reading == all.end()) continue;
-        take_reading(record, reading->second);
-      }
-    });
   }
 }
 

@@ -14,6 +14,7 @@
 //   attachments.cc       attach, attempts, detach
 //   attachments_wait.cc  what becomes of an attachment whose attempt is over; trying again
 //   attachments_keep.cc  persistent ones on disk, and back
+//   attachments_figures.cc  what they move
 //
 // Thread rule: the control thread.
 #pragma once
@@ -142,8 +143,9 @@ class Attachments {
     std::unique_ptr<ControlTimer> give_up;   // set: it is not persistent and has been lost
     std::unique_ptr<ControlTimer> patience;  // set: the answer waits for the device
     // keeping
-    bool kept = false;   // belongs into the file
-    bool saved = false;  // and is there
+    bool kept = false;       // belongs into the file
+    bool saved = false;      // and is there
+    bool forgotten = false;  // being taken out: an attempt that ends meanwhile keeps it out
     MeterReading reading;
     int64_t read_unix_ms = 0;
   };
@@ -172,9 +174,8 @@ class Attachments {
   void close(Record& record, Error why);
   void took_too_long(const std::string& id);
   void end(const Key& key, const Error& why);
-  void finish(const std::string& id, const Attempt& last, const Error& why);
+  void finish(const std::string& id, const Attempt& last, Error why);
   void note(const Record& record, std::string type, std::string message);
-  void take_reading(Record& record, const MeterReading& reading);
 
   // attachments_wait.cc
   bool waits(const Record& record, const Attempt& last, const Error& why) const;
@@ -185,6 +186,9 @@ class Attachments {
   void try_after(Record& record, std::chrono::milliseconds delay);
   void queue(Record& record);
   void pump();
+
+  // attachments_figures.cc
+  static void take_reading(Record& record, const MeterReading& reading);
 
   // attachments_keep.cc
   std::vector<KeptAttachment> kept() const;

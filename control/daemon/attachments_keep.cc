@@ -22,7 +22,9 @@ std::vector<KeptAttachment> Attachments::kept() const {
   return kept;
 }
 
+// Unless it is there already.
 void Attachments::keep(Record& record) {
+  if (!record.shown.persistent || record.kept || record.forgotten) return;
   record.kept = true;
   file_.save(kept(), [this, id = record.shown.id](const Result<void>& saved) {
     Record* const kept = find(id);
@@ -46,10 +48,14 @@ void Attachments::keep_again() {
 void Attachments::forget(Record& record, Callback<void> done) {
   if (!record.kept) return done({});
   record.kept = false;
+  record.forgotten = true;
   file_.save(kept(), [this, id = record.shown.id, done = std::move(done)](Result<void> saved) {
     Record* const forgotten = find(id);
     // It stays attached: what cannot be taken out would come back at the next start.
-    if (!saved && forgotten != nullptr) forgotten->kept = true;
+    if (!saved && forgotten != nullptr) {
+      forgotten->kept = true;
+      forgotten->forgotten = false;
+    }
     done(std::move(saved));
   });
 }

@@ -28,7 +28,7 @@ milliseconds RetryTimes::interval(unsigned failures, double random) const {
 }
 
 milliseconds RetryTimes::gap(unsigned failures) const {
-  return std::min(interval(failures, 0.5) / 4, 2 * first);
+  return std::min(interval(failures, 0.5) / 4, gap_max);
 }
 
 bool Attachments::waits(const Record& record, const Attempt& last, const Error& why) const {
@@ -60,7 +60,7 @@ void Attachments::wait(Record& record, const Attempt& last, const Error& why) {
     queue(record);  // there may be another session already
   }
   const Attachment shown = record.shown;
-  if (shown.persistent && !record.kept) keep(record);
+  keep(record);
   if (last.open) parts_.ended(shown);
   answer(shown.id);
   pump();

@@ -10,6 +10,7 @@ struct RetryTimes {
   std::chrono::milliseconds first{1'000};
   std::chrono::milliseconds last{30'000};     // doubled up to this
   std::chrono::milliseconds give_up{30'000};  // of one that is not persistent; as resume_timeout
+  std::chrono::milliseconds gap_max{2'000};   // see gap()
   std::chrono::milliseconds stable{10'000};   // open for so long: the next loss begins anew
 
   // Before the next attempt after so many that failed; `random` in 0..1 spreads them by a fifth

@@ -280,7 +280,7 @@ Result<bool> read_typed_field(const std::string& key, const json& value, AttachR
     request.persistent = value.get<bool>();
     return true;
   }
-  if (!value.is_number_unsigned() || value.get<uint64_t>() > attach_wait_s_max) {
+  if (!value.is_number_integer() || value < 0 || value > attach_wait_s_max) {
     return fail(ErrorCode::usage,
                 fmt::format("\"wait\" must be a number of seconds up to {}", attach_wait_s_max));
   }

@@ -242,12 +242,85 @@ def the_device_host_is_killed():
     with pair() as (a, b):
         attachment = b.attach(f"a/{PORT}")
         a.kill()
-        b.wait_no_attachments()
+        waiting = b.wait_state(attachment, "waiting")
+        check(waiting["waiting"]["code"] == "unreachable" and waiting["waiting"]["until"], f"{waiting}")
         check(not os.path.lexists(attachment["path"]), "the pty's link is still there")
+        b.detach(attachment)
+        b.wait_no_attachments()
         refused(502, lambda: b.attach(f"a/{PORT}"), "not connected")
         a.start()
         b.wait_connected("a")
         check_serial(b.attach(f"a/{PORT}"), 5)
+
+
+@test
+def the_device_comes_back_with_its_daemon():
+    with pair() as (a, b):
+        attachment = b.attach(f"a/{PORT}")
+        for seed, end in ((51, a.kill), (52, a.stop)):
+            end()
+            b.wait_state(attachment, "waiting")
+            a.start()
+            again = b.wait_state(attachment, "open")
+            check(again["path"] == attachment["path"] and again["waiting"] is None, f"{again}")
+            check_serial(again, seed)
+        types = [event["type"] for event in b.events() if event["attachment"] == attachment["id"]]
+        check(types == ["attached"] + ["attachment.waiting", "attached"] * 2, f"{types}")
+
+
+@test
+def a_persistent_attachment_survives_its_daemon():
+    with pair() as (a, b):
+        attachment = b.attach(f"a/{PORT}", persistent=True)
+        check(attachment["state"] == "open" and attachment["persistent"], f"{attachment}")
+        for seed, end in ((53, b.kill), (54, b.stop)):
+            end()
+            a.wait_free(PORT)
+            b.start()
+            again = b.wait_state(attachment, "open")
+            check(again["path"] == attachment["path"], f"{again}")
+            check_serial(again, seed)
+        refused(409, lambda: b.attach(f"a/{PORT}", persistent=True), attachment["id"], "farport detach")
+        b.detach(again)
+        b.stop()
+        b.start()
+        check(b.attachments() == [], "what was detached came back")
+
+
+@test
+def a_persistent_attachment_waits_for_its_host():
+    with contextlib.ExitStack() as hosts:
+        a = hosts.enter_context(host("a", DEVICES + EXPORT_TO_B))
+        b = hosts.enter_context(host("b", f'[[peer]]\nname = "a"\naddress = "127.0.0.1:{a.port}"\n'))
+        b.start()
+        refused(404, lambda: b.attach("nowhere/usb:1:2", persistent=True), "nowhere")
+        refused(400, lambda: b.attach(f"a/{PORT}", wait=5), "persistent")
+        waiting = b.attach(f"a/{PORT}", persistent=True)
+        check(waiting["state"] == "waiting" and waiting["waiting"]["code"] == "unreachable", f"{waiting}")
+        unwanted = b.attach("a/usb:dead:beef", persistent=True)
+        stats = b.get(f"/v1/attachments/{unwanted['id']}/stats")
+        check(stats["at"] is None and stats["attachment"]["state"] == "waiting", f"{stats}")
+        b.detach(unwanted)
+        check([one["id"] for one in b.attachments()] == [waiting["id"]], "it still waits")
+        a.start()
+        check_serial(b.wait_state(waiting, "open"), 55)
+        absent = b.attach("a/usb:dead:beef", persistent=True, wait=1)
+        check(absent["state"] == "waiting" and absent["waiting"]["code"] == "not_found", f"{absent}")
+        check(absent["waiting"]["next_try"] is not None, f"{absent}")
+
+
+@test
+def a_corrupt_file_of_attachments_is_moved_aside():
+    with pair() as (a, b):
+        b.attach(f"a/{PORT}", persistent=True)
+        b.stop()
+        file = b.folder / "attachments.json"
+        check(json.loads(file.read_text())["attachments"][0]["device"] == PORT, file.read_text())
+        file.write_text('{"version": 1, "attachments": [{"id"')
+        b.start()
+        check(b.attachments() == [], "something was restored")
+        check("attachments.json.bad-" in b.log.read_text(), b.log.read_text())
+        check(len(list(b.folder.glob("attachments.json.bad-*"))) == 1, "it was not kept")
 
 
 @test
@@ -271,9 +344,9 @@ def stopped_in_order():
         a.wait_free(PORT)
         b.start()
         b.wait_connected("a")
-        b.attach(f"a/{PORT}")
+        attachment = b.attach(f"a/{PORT}")
         a.stop()
-        b.wait_no_attachments()
+        b.wait_state(attachment, "waiting")
 
 
 @test

@@ -85,6 +85,7 @@ struct HostSettings {
   uint16_t port = 0;
   std::vector<DirectoryVm> vms;
   PolicySettings policy;
+  RetryTimes retry;
 };
 
 inline AccessCheck exported_to(std::vector<std::string> hosts) {
@@ -111,6 +112,7 @@ class Host {
     daemon.live.peers = settings.peers;
     daemon.live.vms = settings.vms;
     daemon.live.policy = settings.policy;
+    daemon.retry = settings.retry;
     daemon.live.access = exported_to(settings.exported_to);
     auto started = Daemon::start(std::move(daemon));
     EXPECT_TRUE(started) << started.error().message;

@@ -138,9 +138,24 @@ class Farportd:
         listed = self.get("/v1/devices" + (f"?host={host}" if host else ""))["devices"]
         return {f"{one['host']}/{one['name']}": one for one in listed}
 
+    def events(self):
+        connection = _UnixConnection(str(self.socket))
+        try:
+            connection.request("GET", "/v1/events?after=0&follow=false")
+            return [json.loads(line) for line in connection.getresponse().read().splitlines()]
+        finally:
+            connection.close()
+
     def wait_connected(self, host):
         wait_until(f"{self.name} is connected to {host}", lambda: any(
             one["name"] == host and one["state"] == "connected" for one in self.get("/v1/hosts")))
+
+    def wait_state(self, attachment, state):
+        """The attachment, once it is in this state."""
+        def look():
+            found = [one for one in self.attachments() if one["id"] == attachment["id"]]
+            return found[0] if found and found[0]["state"] == state else None
+        return wait_until(f"{attachment['id']} on {self.name} is {state}", look)
 
     def wait_no_attachments(self):
         wait_until(f"{self.name} has no attachment left", lambda: not self.attachments())

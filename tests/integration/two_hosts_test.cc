@@ -232,8 +232,8 @@ TEST_F(TwoHosts, AHostThatComesBackIsConnectedAgain) {
   again.port = static_cast<uint16_t>(std::stoi(address.substr(address.find(':') + 1)));
   alpha.stop();
   EXPECT_TRUE(beta.wait_event("peer.lost"));
-  EXPECT_TRUE(eventually([&] { return beta.attachments().empty(); }));
-  const auto lost = beta.attach(request(kDisk));
+  EXPECT_TRUE(eventually([&] { return beta.attachments().at(0).state == "waiting"; }));
+  const auto lost = beta.attach(request(kPort));
   ASSERT_FALSE(lost);
   EXPECT_EQ(lost.error().code, ErrorCode::unreachable);
   const auto list = beta.list();
@@ -242,9 +242,61 @@ TEST_F(TwoHosts, AHostThatComesBackIsConnectedAgain) {
   EXPECT_EQ(list->problems[0].host, "alpha");
   Host back(again);
   ASSERT_TRUE(beta.wait_connected("alpha"));
-  const auto attached = beta.attach(request(kDisk));
-  EXPECT_TRUE(attached) << attached.error().message;
-  ASSERT_TRUE(beta.detach(attached->id));
+  ASSERT_TRUE(eventually([&] { return beta.attachments().at(0).state == "open"; }));
+  EXPECT_EQ(beta.attachments().at(0).id, "att-1");
+  ASSERT_TRUE(beta.detach("att-1"));
+}
+
+TEST_F(TwoHosts, APersistentAttachmentFollowsItsDevice) {
+  AttachRequest wanted = request(kDisk);
+  wanted.persistent = true;
+  const auto attached = beta.attach(wanted);
+  ASSERT_TRUE(attached) << attached.error().message;
+  EXPECT_EQ(attached->state, "open");
+  const auto state = [&] { return beta.attachments().at(0).state; };
+  for (int turn = 1; turn <= 3; ++turn) {
+    ASSERT_TRUE(alpha.devices().unplug(kDisk));
+    ASSERT_TRUE(eventually([&] { return state() == "waiting"; })) << turn;
+    ASSERT_TRUE(alpha.devices().plug(kDisk));
+    ASSERT_TRUE(eventually([&] { return state() == "open"; })) << turn;
+  }
+  EXPECT_TRUE(beta.detach("att-1"));
+  EXPECT_TRUE(beta.attachments().empty());
+}
+
+// The device's host says when it is free; nobody polls for it.
+TEST_F(TwoHosts, APersistentAttachmentWaitsForTheOtherHolder) {
+  HostSettings patient = consumer_settings("gamma", alpha);
+  patient.retry.first = patient.retry.last = std::chrono::hours(1);
+  Host gamma(patient);
+  ASSERT_TRUE(gamma.wait_connected("alpha"));
+  ASSERT_TRUE(beta.attach(request(kDisk)));
+  AttachRequest wanted = request(kDisk);
+  wanted.persistent = true;
+  const auto waiting = gamma.attach(wanted);
+  ASSERT_TRUE(waiting) << waiting.error().message;
+  EXPECT_EQ(waiting->state, "waiting");
+  ASSERT_TRUE(waiting->waiting);
+  EXPECT_EQ(waiting->waiting->code, ErrorCode::busy);
+  ASSERT_TRUE(beta.detach("att-1"));
+  EXPECT_TRUE(gamma.wait_event("attached"));
+}
+
+// With a short window, the decision once flipped to keep as soon as the disk had nothing to do.
+TEST_F(TwoHosts, AnIdleDiskKeepsItsMeasuredDemand) {
+  AttachRequest wanted = request(kDisk);
+  ASSERT_TRUE(beta.attach(wanted));
+  BlockingDisk disk(ready(beta, kDisk), waiter(beta));
+  const auto window = [&] {
+    const auto stats = beta.ask([](Service& service) { return service.stats("att-1"); });
+    return stats ? stats->meter.windows[0] : MeterWindow{};
+  };
+  std::vector<std::byte> read(64 << 10);
+  ASSERT_TRUE(eventually([&] { return disk.read(0, read).has_value() && window().measured; }));
+  ASSERT_GT(window().demand_bytes_s, 0);
+  ASSERT_TRUE(eventually([&] { return window().transfers_s == 0; }));
+  EXPECT_TRUE(window().measured);
+  EXPECT_GT(window().demand_bytes_s, 0);
 }
 
 }  // namespace

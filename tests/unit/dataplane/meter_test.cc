@@ -187,8 +187,8 @@ TEST(Meter, OldTransfersLeaveTheWindows) {
   }
 }
 
-// After a copy the disk went idle, its last window ran empty, and the decision to migrate flipped to
-// keep with "needs 0 B/s": an idle window says nothing.
+// After a copy the disk went idle, its last window ran empty, and the decision to migrate flipped
+// to keep with "needs 0 B/s": an idle window says nothing.
 TEST(Meter, AnIdleWindowIsNoMeasurementAndKeepsTheLastOne) {
   Meter meter(0, opened);
   run(meter, disk_on_slow_channel, opened, 5 * s);
@@ -225,7 +225,8 @@ TEST(Meter, PollingADiskIsNoWorkAndAQuietSensorIs) {
   };
   const Case cases[] = {
       {"is the medium still there?", {TransferType::bulk, 44, 500 * ms, 100'000}, false},
-      {"a receiver that rests until it has a position", {TransferType::bulk, 80, 1 * s, 990 * ms},
+      {"a receiver that rests until it has a position",
+       {TransferType::bulk, 80, 1 * s, 990 * ms},
        true},
       {"a fast disk, hardly used", {TransferType::bulk, 65'536, 500 * ms, 20'000}, true},
       {"a sensor", {TransferType::interrupt, 8, 500 * ms, 490 * ms}, true},
@@ -245,10 +246,8 @@ TEST(Meter, ASerialPortsSettingsAreNoBulk) {
   uint64_t busy_ns = 0;
   for (uint64_t at = 10 * ms; at <= 10 * s; at += 10 * ms) {
     busy_ns += 1'000;
-    meter.completed({.now_ns = opened + at,
-                     .bytes = 8,
-                     .type = TransferType::control,
-                     .busy_ns = busy_ns});
+    meter.completed(
+        {.now_ns = opened + at, .bytes = 8, .type = TransferType::control, .busy_ns = busy_ns});
     meter.completed(
         {.now_ns = opened + at, .bytes = 24, .type = TransferType::serial, .busy_ns = busy_ns});
   }

@@ -45,7 +45,9 @@ TEST(AttachRequestJson, TakesEveryField) {
                                                      {"driver", "vhci"},
                                                      {"name", "disk"},
                                                      {"vm", "build"},
-                                                     {"listen", nullptr}});
+                                                     {"listen", nullptr},
+                                                     {"persistent", true},
+                                                     {"wait", 60}});
   ASSERT_TRUE(request) << request.error().message;
   EXPECT_EQ(request->host, "alpha");
   EXPECT_EQ(request->device, "usb:1:2:3");
@@ -53,6 +55,8 @@ TEST(AttachRequestJson, TakesEveryField) {
   EXPECT_EQ(request->name, "disk");
   EXPECT_EQ(request->vm, "build");
   EXPECT_EQ(request->listen, "");
+  EXPECT_TRUE(request->persistent);
+  EXPECT_EQ(request->wait_s, 60u);
 }
 
 TEST(AttachRequestJson, RefusesBadInputAsUsage) {
@@ -64,6 +68,10 @@ TEST(AttachRequestJson, RefusesBadInputAsUsage) {
       json{{"device", "alpha/usb:1:2"}, {"host", "beta"}},
       json{{"device", std::string(300, 'a')}},
       json{{"device", "usb:1:2"}, {"vm", "a\x1b[2J"}},
+      json{{"device", "usb:1:2"}, {"persistent", "yes"}},
+      json{{"device", "usb:1:2"}, {"wait", 5}},
+      json{{"device", "usb:1:2"}, {"persistent", true}, {"wait", -1}},
+      json{{"device", "usb:1:2"}, {"persistent", true}, {"wait", 3601}},
   };
   for (const json& one : cases) {
     const auto request = attach_request_from_json(one);
@@ -79,6 +87,17 @@ TEST(ServiceJson, TimesAreIsoOrNull) {
   EXPECT_TRUE(json(attachment)["since"].is_null());
   attachment.since_unix_ms = 1769860800123;
   EXPECT_EQ(json(attachment)["since"], "2026-01-31T12:00:00.123Z");
+}
+
+TEST(ServiceJson, AWaitingAttachmentSaysWhy) {
+  Attachment attachment;
+  EXPECT_TRUE(json(attachment)["waiting"].is_null());
+  attachment.waiting = Waiting{1769860800123, ErrorCode::busy, "in use by host gamma", 0, 0};
+  const json out = attachment;
+  EXPECT_EQ(out["waiting"]["code"], "busy");
+  EXPECT_EQ(out["waiting"]["reason"], "in use by host gamma");
+  EXPECT_EQ(out["waiting"]["since"], "2026-01-31T12:00:00.123Z");
+  EXPECT_TRUE(out["waiting"]["next_try"].is_null());
 }
 
 TEST(ServiceJson, ADeviceIsOneLevelWithItsHolder) {
