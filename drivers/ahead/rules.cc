@@ -4,6 +4,10 @@
 #include <array>
 
 #include "dataplane/limits.h"
+#include "drivers/ahead/cdc_acm.h"
+#include "drivers/ahead/ftdi.h"
+#include "drivers/ahead/interrupt_in.h"
+#include "drivers/ahead/iso_rule.h"
 #include "drivers/ahead/mass_storage.h"
 
 namespace farport {
@@ -16,6 +20,32 @@ constexpr std::array kKinds{
              .what = "runs the data and status stages of a disk's command (bulk-only) at once",
              .fits = &MassStorageRule::fits,
              .make = &MassStorageRule::make},
+    RuleKind{.name = "cdc-acm",
+             .on_by_default = true,
+             .what = "keeps a modem's or a serial port's (CDC ACM) data and notifications coming",
+             .fits = &CdcAcmRule::fits,
+             .make = &CdcAcmRule::make},
+    RuleKind{.name = "ftdi",
+             .on_by_default = true,
+             .what = "keeps the data of an FTDI serial converter coming",
+             .fits = &FtdiRule::fits,
+             .make = &FtdiRule::make},
+    RuleKind{.name = "interrupt-in",
+             .on_by_default = true,
+             .what = "keeps the events of keyboards, mice, card readers and the like coming",
+             .fits = &InterruptInRule::fits,
+             .make = &InterruptInRule::make},
+    RuleKind{.name = "isochronous-in",
+             .on_by_default = true,
+             .what = "keeps a camera's or a microphone's stream running, through a jitter buffer",
+             .fits = &IsochronousInRule::fits,
+             .make = &IsochronousInRule::make},
+    // It tells errors late, and the end of a transfer early.
+    RuleKind{.name = "isochronous-out",
+             .on_by_default = false,
+             .what = "keeps the clock of what is played (loudspeakers) near the consumer",
+             .fits = &IsochronousOutRule::fits,
+             .make = &IsochronousOutRule::make},
 };
 
 bool names(const std::vector<std::string>& list, std::string_view name) {
