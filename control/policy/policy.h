@@ -57,8 +57,8 @@ struct PolicyDevice {
   std::optional<uint64_t> nominal_bytes_s;
   std::string nominal_source;                // "descriptors", "configuration", "" when not said
   std::optional<uint64_t> measured_bytes_s;  // demand over the window
-  bool window_full = false;  // and the device had work in it: the figure counts
-  std::optional<Percent> threshold;  // its own
+  bool window_full = false;                  // and the device had work in it: the figure counts
+  std::optional<Percent> threshold;          // its own
   bool operator==(const PolicyDevice&) const = default;
 };
 

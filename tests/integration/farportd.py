@@ -13,10 +13,10 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
-import traceback
 
-from processes import ApiError, Farportd, exchange, free_port, wait_until
+import suite
+from processes import ApiError, exchange, free_port, wait_until
+from suite import Skip, check, farportd, main, test
 
 PORT = "serial:PORT0"
 DISK = "usb:1d6b:0104:DISK0"
@@ -29,35 +29,12 @@ name = "DISK0"
 kind = "disk"
 """
 EXPORT_TO_B = '[[export]]\ndevice = "*"\nhosts = ["b"]\n'
-TESTS = []
-FARPORTD = None
-
-
-class Skip(Exception):
-    pass
-
-
-def test(function):
-    TESTS.append(function)
-    return function
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
 
 
 @contextlib.contextmanager
 def host(name, config="", **settings):
-    one = Farportd(FARPORTD, name, config, **settings)
-    try:
-        yield one
-    except BaseException:
-        if one.log.exists():
-            print(f"--- log of {name}:\n{one.log.read_text()}---")
-        raise
-    finally:
-        one.close()
+    with contextlib.ExitStack() as stack:
+        yield suite.host(stack, name, config, **settings)
 
 
 @contextlib.contextmanager
@@ -127,7 +104,7 @@ def usbip_port_in_use():
 def a_second_daemon_with_the_same_folder():
     with host("a") as a:
         a.start()
-        second = subprocess.run([FARPORTD, "--config", a.config, "--set", f"host.listen=127.0.0.1:{free_port()}"],
+        second = subprocess.run([farportd(), "--config", a.config, "--set", f"host.listen=127.0.0.1:{free_port()}"],
                                 capture_output=True, text=True, timeout=30, check=False)
         check(second.returncode == 4, f"exit status {second.returncode}: {second.stderr}")
         check(str(a.process.pid) in second.stderr, second.stderr)
@@ -502,25 +479,6 @@ def idle_and_small():
         for one in (a, b):
             _, rss = one.threads_and_rss()
             check(rss < 50e6, f"{one.name} has {rss} bytes resident with nothing attached")
-
-
-def main():
-    global FARPORTD
-    FARPORTD, names = sys.argv[1], sys.argv[2:]
-    failed = False
-    for function in TESTS:
-        if names and function.__name__ not in names:
-            continue
-        try:
-            function()
-            print(f"PASS {function.__name__}", flush=True)
-        except Skip as reason:
-            print(f"SKIP {function.__name__}: {reason}", flush=True)
-        except Exception as error:  # every failure of a test is told, and the next test runs
-            failed = True
-            traceback.print_exc(file=sys.stdout)
-            print(f"FAIL {function.__name__}: {error}", flush=True)
-    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ import random
 import resource
 import socket
 import struct
-import sys
 import threading
-import traceback
 
-from processes import Farportd, exchange, wait_until
+from processes import exchange, wait_until
 from proxy import Proxy
+from suite import check, host, main, test
 
 DEVICES = """
 [[emulated]]
@@ -23,34 +22,16 @@ device = "*"
 hosts = ["b"]
 """
 PORT = "a/serial:PORT0"
-TESTS = []
-FARPORTD = None
-
-
-def test(function):
-    TESTS.append(function)
-    return function
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
 
 
 @contextlib.contextmanager
 def hosts(paths=1, session=""):
     """a has a device; b reaches it through so many proxies, in order of preference."""
     with contextlib.ExitStack() as stack:
-        def host(name, config):
-            one = Farportd(FARPORTD, name, config)
-            stack.callback(one.close)
-            stack.push(lambda kind, *_: kind and print(f"--- log of {name}:\n{one.log.read_text()}---"))
-            return one.start()
-
-        a = host("a", session + DEVICES)
+        a = host(stack, "a", session + DEVICES).start()
         proxies = [stack.enter_context(Proxy(a.port)) for _ in range(paths)]
         addresses = ", ".join(f'"127.0.0.1:{one.port}"' for one in proxies)
-        b = host("b", f'{session}[[peer]]\nname = "a"\naddresses = [{addresses}]\n')
+        b = host(stack, "b", f'{session}[[peer]]\nname = "a"\naddresses = [{addresses}]\n').start()
         b.wait_connected("a")
         yield a, b, proxies
 
@@ -252,23 +233,6 @@ def ten_thousand_half_open_connections():
         check(count >= 1000, f"only {count} connections were possible here")
         check(during - before < 16e6, f"{count} strangers cost {during - before} bytes")
         check(peer_of(b, "a")["resumes"] == 0, f"the session was disturbed: {peer_of(b, 'a')}")
-
-
-def main():
-    global FARPORTD
-    FARPORTD, names = sys.argv[1], sys.argv[2:]
-    failed = False
-    for function in TESTS:
-        if names and function.__name__ not in names:
-            continue
-        try:
-            function()
-            print(f"PASS {function.__name__}", flush=True)
-        except Exception as error:  # every failure of a test is told, and the next test runs
-            failed = True
-            traceback.print_exc(file=sys.stdout)
-            print(f"FAIL {function.__name__}: {error}", flush=True)
-    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import contextlib
 import socket
 import ssl
 import stat
-import sys
-import traceback
 
-from processes import ApiError, Farportd, exchange, wait_until
+from processes import ApiError, exchange, wait_until
 from proxy import Proxy
+from suite import check, host, main, test
 
 TLS = "[trust]\nloopback = true\n"
 DEVICES = """
@@ -22,33 +21,15 @@ device = "*"
 hosts = ["b"]
 """
 PORT = "a/serial:PORT0"
-TESTS = []
-FARPORTD = None
-
-
-def test(function):
-    TESTS.append(function)
-    return function
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
 
 
 @contextlib.contextmanager
 def strangers():
     """a and b, b with a as its peer; neither knows the other's key. The wire is between them."""
     with contextlib.ExitStack() as stack:
-        def host(name, config):
-            one = Farportd(FARPORTD, name, config)
-            stack.callback(one.close)
-            stack.push(lambda kind, *_: kind and print(f"--- log of {name}:\n{one.log.read_text()}---"))
-            return one.start()
-
-        a = host("a", TLS + DEVICES)
+        a = host(stack, "a", TLS + DEVICES).start()
         wire = stack.enter_context(Proxy(a.port))
-        b = host("b", f'{TLS}[[peer]]\nname = "a"\naddress = "127.0.0.1:{wire.port}"\n')
+        b = host(stack, "b", f'{TLS}[[peer]]\nname = "a"\naddress = "127.0.0.1:{wire.port}"\n').start()
         yield a, b, wire
 
 
@@ -220,23 +201,6 @@ def a_bad_fingerprint_is_refused():
             check(error.status == 400 and "SHA256" in error.message, str(error))
         else:
             raise AssertionError("a bad fingerprint was taken")
-
-
-def main():
-    global FARPORTD
-    FARPORTD, names = sys.argv[1], sys.argv[2:]
-    failed = False
-    for function in TESTS:
-        if names and function.__name__ not in names:
-            continue
-        try:
-            function()
-            print(f"PASS {function.__name__}", flush=True)
-        except Exception as error:  # every failure of a test is told, and the next test runs
-            failed = True
-            traceback.print_exc(file=sys.stdout)
-            print(f"FAIL {function.__name__}: {error}", flush=True)
-    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
