@@ -128,9 +128,11 @@ void Attachments::take_answer(const std::string& id, Result<json> answer) {
   record->shown.nominal_source = taken->nominal_source;
   make_driver(
       *record, info, [this, id, answer = *taken](Record& opening, std::unique_ptr<Driver> driver) {
-        opening.session->start_driver(opening.number, answer.info, parts_.bus_rate(answer.info),
-                                      answer.credit_bytes, std::move(driver),
-                                      [this, id](const std::string& path) { started(id, path); });
+        RuleSwitches switches = rule_switches_ ? rule_switches_(answer.info) : RuleSwitches{};
+        opening.session->start_driver(
+            opening.number, answer.info, parts_.bus_rate(answer.info), answer.credit_bytes,
+            AheadDriver::wrap(std::move(driver), answer.info, std::move(switches)),
+            [this, id](const std::string& path) { started(id, path); });
       });
 }
 
@@ -366,8 +368,14 @@ std::vector<Attachment> Attachments::list() const {
 
 Stats Attachments::stats_of(const Record& record) const {
   const MeterReading& reading = record.reading;
-  Stats stats{record.shown,  record.read_unix_ms, reading.meter,
-              reading.total, reading.service,     reading.channel};
+  Stats stats{record.shown,
+              record.read_unix_ms,
+              reading.meter,
+              reading.total,
+              reading.service,
+              reading.channel,
+              {}};
+  stats.rules = reading.rules;
   stats.meter.nominal_bytes_s = record.shown.nominal_bytes_s;
   return stats;
 }

@@ -26,8 +26,11 @@ LatencySummary summarise(const Histogram& histogram) {
 }  // namespace
 
 MeterReading read_meter(const Meter& meter, uint64_t now_ns) {
-  return {meter.snapshot(now_ns), summarise(meter.total()), summarise(meter.service()),
-          summarise(meter.channel())};
+  return {meter.snapshot(now_ns),
+          summarise(meter.total()),
+          summarise(meter.service()),
+          summarise(meter.channel()),
+          {}};
 }
 
 // The worker's half: owns the Session. It lives until the session has closed and both halves have
@@ -281,7 +284,8 @@ void PeerSession::read_meters(std::function<void(std::map<uint32_t, MeterReading
     std::map<uint32_t, MeterReading> readings;
     const uint64_t now_ns = half.now_ns();
     for (const auto& [number, channel] : half.drivers) {
-      readings.emplace(number, read_meter(channel->meter(), now_ns));
+      MeterReading& reading = readings[number] = read_meter(channel->meter(), now_ns);
+      if (channel->driver() != nullptr) reading.rules = channel->driver()->rule_figures();
     }
     loop.post([done, readings = std::move(readings)] { done(readings); });
   });

@@ -30,6 +30,7 @@ class PeerSession;
 struct MeterReading {
   MeterSnapshot meter;
   LatencySummary total, service, channel;
+  std::vector<RuleFigures> rules{};  // of a driver end
 };
 MeterReading read_meter(const Meter& meter, uint64_t now_ns);
 
