@@ -112,7 +112,13 @@ unsigned print_one(Output& out, const json& stats) {
                   count_of(meter, "in_flight"), count_of(meter, "errors"),
                   count_of(meter, "stalls"), count_of(meter, "cancellations"),
                   count_of(meter, "retransmissions"), count_of(meter, "resumes")));
-  return static_cast<unsigned>(windows.rows() + times.rows()) + 5;
+  for (const json& rule : array_of(stats, "rules")) {
+    out.line(fmt::format("{} ahead: {} ({}), {} round trips saved, {} deviations",
+                         text_of(rule, "rule"), flag_of(rule, "on") ? "on" : "off",
+                         text_of(rule, "why"), format_count(count_of(rule, "round_trips_saved")),
+                         format_count(count_of(rule, "deviations"))));
+  }
+  return static_cast<unsigned>(windows.rows() + times.rows() + array_of(stats, "rules").size()) + 5;
 }
 
 // Of one attachment, or of all as an array.

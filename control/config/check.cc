@@ -7,6 +7,7 @@
 
 #include "control/config/codec.h"
 #include "control/config/reader.h"
+#include "drivers/ahead/rules.h"
 
 namespace farport::config {
 namespace {
@@ -24,6 +25,7 @@ class Checker {
     check_exports();
     check_vms();
     check_nominals();
+    check_ahead();
     check_devices();
   }
 
@@ -48,6 +50,7 @@ class Checker {
   void check_exports();
   void check_vms();
   void check_nominals();
+  void check_ahead();
   void check_devices();
 
   template <class T, class Name>
@@ -223,6 +226,25 @@ void Checker::check_nominals() {
     }
     if (nominal.bytes_s == 0) {
       error(nominal.origin, "nominal.rate: found 0, expected a rate above 0");
+    }
+  }
+}
+
+void Checker::check_ahead() {
+  std::string known;
+  for (const RuleKind& kind : rule_kinds()) {
+    known += fmt::format("{}\"{}\"", known.empty() ? "" : ", ", kind.name);
+  }
+  for (const AheadConfig& ahead : config_.ahead) {
+    if (ahead.device.empty()) {
+      error(ahead.origin, "ahead.device is empty: write \"*\" for every device");
+    }
+    for (const auto& [key, names] : {std::pair{"on", &ahead.on}, std::pair{"off", &ahead.off}}) {
+      for (const std::string& name : *names) {
+        if (find_rule_kind(name) != nullptr) continue;
+        error(ahead.origin,
+              fmt::format("ahead.{}: found {}, expected a rule: {}", key, quoted(name), known));
+      }
     }
   }
 }

@@ -83,6 +83,13 @@ struct NominalConfig {
   uint64_t bytes_s = 0;
 };
 
+// Which rules hide the network's latency for a device (drivers/ahead).
+struct AheadConfig {
+  Origin origin;
+  std::string device;                // a glob on the device's name and aliases
+  std::vector<std::string> on, off;  // names of rules
+};
+
 struct PolicyConfig {
   PolicySettings settings;
   uint32_t window_s = 10;  // of the meter: 1, 10 or 60
@@ -135,6 +142,7 @@ struct Config {
   std::vector<ExportRule> exports;
   std::vector<VmConfig> vms;
   std::vector<NominalConfig> nominals;
+  std::vector<AheadConfig> ahead;
   std::vector<SerialConfig> serials;
   std::vector<EmulatedConfig> emulated;
   std::optional<UsbipServerConfig> usbip_server;

@@ -275,6 +275,20 @@ Section nominal_section() {
        required(key<T>("rate", FIELD(T, bytes_s), Rate{}, "Its requirement."), "\"3MB/s\"")});
 }
 
+Section ahead_section() {
+  using T = AheadConfig;
+  return array<Config, T>(
+      "ahead", FIELD(Config, ahead),
+      "Rules that hide the network's latency for devices attached here, switched on or off: "
+      "mass-storage. `farport stats ID` shows what each does.",
+      {required(key<T>("device", FIELD(T, device), String{},
+                       "Device names: a pattern in which * is anything."),
+                "\"usb:0781:*\""),
+       example(key<T>("on", FIELD(T, on), Strings{}, "Rules to use though they are off otherwise."),
+               "[\"mass-storage\"]"),
+       key<T>("off", FIELD(T, off), Strings{}, "Rules not to use. Wins over on.")});
+}
+
 Section serial_section() {
   using T = SerialConfig;
   Section section = array<Config, T>(
@@ -384,11 +398,11 @@ Section usbip_import_section() {
 
 Section make_schema() {
   Section root;
-  root.sections = {host_section(),         peer_section(),     export_section(),
-                   vm_section(),           nominal_section(),  policy_section(),
-                   serial_section(),       emulated_section(), usbip_server_section(),
-                   usbip_import_section(), session_section(),  limits_section(),
-                   trust_section()};
+  root.sections = {host_section(),         peer_section(),         export_section(),
+                   vm_section(),           nominal_section(),      policy_section(),
+                   ahead_section(),        serial_section(),       emulated_section(),
+                   usbip_server_section(), usbip_import_section(), session_section(),
+                   limits_section(),       trust_section()};
   return root;
 }
 

@@ -204,13 +204,15 @@ void Attachments::take_answer(const Key& key, Result<json> answer) {
   attempt.answered = true;
   if (attempt.closing) return;
   show_device(*record, taken->info, taken->nominal_bytes_s, taken->nominal_source);
-  make_driver(*record, taken->info,
-              [this, key, answer = *taken](Record& opening, std::unique_ptr<Driver> driver) {
-                opening.attempt.session->start_driver(
-                    opening.attempt.channel, answer.info, parts_.bus_rate(answer.info),
-                    answer.credit_bytes, std::move(driver),
-                    [this, key](const std::string& path) { started(key, path); });
-              });
+  make_driver(
+      *record, taken->info,
+      [this, key, answer = *taken](Record& opening, std::unique_ptr<Driver> driver) {
+        RuleSwitches switches = rule_switches_ ? rule_switches_(answer.info) : RuleSwitches{};
+        opening.attempt.session->start_driver(
+            opening.attempt.channel, answer.info, parts_.bus_rate(answer.info), answer.credit_bytes,
+            AheadDriver::wrap(std::move(driver), answer.info, std::move(switches)),
+            [this, key](const std::string& path) { started(key, path); });
+      });
 }
 
 // --- a device of this host ---

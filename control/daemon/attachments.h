@@ -37,6 +37,7 @@
 #include "control/daemon/peer_session.h"
 #include "control/daemon/retry_times.h"
 #include "control/daemon/service.h"
+#include "drivers/ahead/ahead_driver.h"
 
 namespace farport {
 
@@ -75,6 +76,11 @@ class Attachments {
   void detach(const std::string& id, const Caller& caller, Callback<void> done);
   // Who may detach what others attached, besides root.
   void set_admin_groups(std::vector<std::string> groups) { admin_groups_ = std::move(groups); }
+
+  // Which rules hide latency for a device of another host.
+  void set_rule_switches(std::function<RuleSwitches(const DeviceInfo&)> switches) {
+    rule_switches_ = std::move(switches);
+  }
 
   std::vector<Attachment> list() const;
   Result<Stats> stats(const std::string& id) const;
@@ -200,6 +206,7 @@ class Attachments {
   AttachmentFile file_;
   std::map<std::string, Record> records_;  // by id
   std::vector<std::string> admin_groups_;
+  std::function<RuleSwitches(const DeviceInfo&)> rule_switches_;
   std::vector<std::function<void()>> all_closed_;
   uint64_t next_id_ = 1;
   uint64_t next_attempt_ = 1;

@@ -177,6 +177,7 @@ void Daemon::Host::set_live(const LiveSettings& live) {
                   : [](const DeviceInfo&, const Consumer&) { return Access{false, "no rule"}; },
       live.nominal ? live.nominal : [](const DeviceInfo&) { return Nominal{}; });
   attachments_.set_admin_groups(live.admin_groups);
+  attachments_.set_rule_switches(live.rule_switches);
   advice_.set_policy(live.policy, live.policy_window_s, live.threshold);
   directory_.set(live.peers, live.vms);
 }

@@ -25,6 +25,7 @@
 #include "dataplane/limits.h"
 #include "dataplane/worker.h"
 #include "devices/provider.h"
+#include "drivers/ahead/rules.h"
 
 namespace farport {
 
@@ -41,6 +42,8 @@ struct LiveSettings {
   std::function<std::optional<Percent>(const std::string& vm,
                                        const std::vector<std::string>& device_names)>
       threshold;
+  // Which rules hide latency for a device of another host; empty: those that are on by default.
+  std::function<RuleSwitches(const DeviceInfo&)> rule_switches;
   std::vector<std::string> admin_groups;  // may detach what others attached, and change trust
   AuthorityFiles trust_files;
 };

@@ -26,8 +26,11 @@ LatencySummary summarise(const Histogram& histogram) {
 }  // namespace
 
 MeterReading read_meter(const Meter& meter, uint64_t now_ns) {
-  return {meter.snapshot(now_ns), summarise(meter.total()), summarise(meter.service()),
-          summarise(meter.channel())};
+  return {meter.snapshot(now_ns),
+          summarise(meter.total()),
+          summarise(meter.service()),
+          summarise(meter.channel()),
+          {}};
 }
 
 // The worker's half: owns the Session. It lives until the session has closed and both halves have
@@ -323,11 +326,11 @@ void PeerSession::read_meters(std::function<void(std::map<uint32_t, MeterReading
     std::map<uint32_t, MeterReading> readings;
     const uint64_t now_ns = half.now_ns();
     for (const auto& [number, channel] : half.drivers) {
-      MeterReading reading = read_meter(channel->meter(), now_ns);
+      MeterReading& reading = readings[number] = read_meter(channel->meter(), now_ns);
       const SessionCounters counters = half.session().counters();
       reading.meter.retransmissions = counters.frames_repeated;
       reading.meter.resumes = counters.resumes;
-      readings.emplace(number, reading);
+      if (channel->driver() != nullptr) reading.rules = channel->driver()->rule_figures();
     }
     loop.post([done, readings = std::move(readings)] { done(readings); });
   });

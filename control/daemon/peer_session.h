@@ -41,6 +41,7 @@ enum class SessionEnd : uint8_t {
 struct MeterReading {
   MeterSnapshot meter;
   LatencySummary total, service, channel;
+  std::vector<RuleFigures> rules{};  // of a driver end
 };
 MeterReading read_meter(const Meter& meter, uint64_t now_ns);
 

@@ -183,10 +183,22 @@ void to_json(json& out, const LatencySummary& value) {
          {"max_ns", value.max_ns}};
 }
 
+void to_json(json& out, const RuleFigures& value) {
+  out = {{"rule", value.rule},
+         {"on", value.on},
+         {"why", value.why},
+         {"round_trips_saved", value.round_trips_saved},
+         {"deviations", value.deviations}};
+}
+
 void to_json(json& out, const Stats& value) {
-  out = {{"attachment", value.attachment},   {"at", time_or_null(value.at_unix_ms)},
-         {"meter", meter_json(value.meter)}, {"total", value.total},
-         {"service", value.service},         {"channel", value.channel}};
+  out = {{"attachment", value.attachment},
+         {"at", time_or_null(value.at_unix_ms)},
+         {"meter", meter_json(value.meter)},
+         {"total", value.total},
+         {"service", value.service},
+         {"channel", value.channel},
+         {"rules", value.rules}};
 }
 
 void to_json(json& out, const VmEntry& value) {

@@ -24,6 +24,7 @@
 #include "dataplane/error.h"
 #include "dataplane/meter.h"
 #include "devices/device_info.h"
+#include "drivers/driver.h"
 
 namespace farport {
 
@@ -150,6 +151,7 @@ struct Stats {
   int64_t at_unix_ms = 0;  // when the figures were taken; 0: not yet
   MeterSnapshot meter;
   LatencySummary total, service, channel;
+  std::vector<RuleFigures> rules{};  // that hide latency and fit the device
 };
 
 struct VmEntry {
@@ -271,6 +273,7 @@ void to_json(nlohmann::json& json, const DeviceList& value);  // {"devices": [],
 void to_json(nlohmann::json& json, const Waiting& value);
 void to_json(nlohmann::json& json, const Attachment& value);
 void to_json(nlohmann::json& json, const LatencySummary& value);
+void to_json(nlohmann::json& json, const RuleFigures& value);
 void to_json(nlohmann::json& json, const Stats& value);
 void to_json(nlohmann::json& json, const VmEntry& value);
 void to_json(nlohmann::json& json, const DecisionEntry& value);

@@ -151,6 +151,17 @@ LiveSettings live_settings(const Config& config) {
   }
   live.access = access_check(config);
   live.nominal = nominal_check(config);
+  live.rule_switches = [all = config.ahead](const DeviceInfo& device) {
+    std::vector<std::string> names = device.aliases;
+    names.push_back(device.name);
+    RuleSwitches switches;
+    for (const AheadConfig& ahead : all) {
+      if (!matches_device(ahead.device, names)) continue;
+      switches.on.insert(switches.on.end(), ahead.on.begin(), ahead.on.end());
+      switches.off.insert(switches.off.end(), ahead.off.begin(), ahead.off.end());
+    }
+    return switches;
+  };
   live.policy = config.policy.settings;
   live.policy_interval_s = config.policy.interval_s;
   live.policy_window_s = config.policy.window_s;

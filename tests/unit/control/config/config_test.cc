@@ -89,6 +89,10 @@ threshold = 90
 [[nominal]]
 device = "usb:046D:0825"
 rate = "3MB/s"
+[[ahead]]
+device = "usb:0781:*"
+on = ["mass-storage"]
+off = ["mass-storage"]
 [[serial]]
 path = "/dev/ttyS0"
 name = "console"
@@ -175,6 +179,10 @@ address = "192.0.2.9"
   camera.product = 1;
   EXPECT_EQ(configured_nominal(config.nominals, camera), std::nullopt);
 
+  ASSERT_EQ(config.ahead.size(), 1u);
+  EXPECT_EQ(config.ahead[0].device, "usb:0781:*");
+  EXPECT_EQ(config.ahead[0].on, std::vector<std::string>{"mass-storage"});
+  EXPECT_EQ(config.ahead[0].off, std::vector<std::string>{"mass-storage"});
   EXPECT_EQ(config.serials[0].path, "/dev/ttyS0");
   EXPECT_EQ(config.serials[0].name, "console");
   ASSERT_EQ(config.emulated.size(), 3u);
@@ -345,6 +353,9 @@ INSTANTIATE_TEST_SUITE_P(
         WrongCase{"[[nominal]]\ndevice = \"usb:046d:0825\"\nrate = 1\n[[nominal]]\ndevice = "
                   "\"usb:046D:0825\"\nrate = 2",
                   "f.toml:4: nominal rate of \"usb:046d:0825\" is there twice"},
+        WrongCase{"[[ahead]]\ndevice = \"\"", "f.toml:1: ahead.device is empty"},
+        WrongCase{"[[ahead]]\ndevice = \"*\"\noff = [\"mass_storage\"]",
+                  "f.toml:1: ahead.off: found \"mass_storage\", expected a rule: \"mass-storage\""},
         WrongCase{"[[serial]]\npath = \"ttyS0\"", "f.toml:1: serial.path: found \"ttyS0\""},
         WrongCase{"[[emulated]]\nname = \"a b\"\nkind = \"disk\"",
                   "f.toml:1: emulated device \"a b\": the name must be"},
