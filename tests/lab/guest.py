@@ -124,6 +124,12 @@ class Command:
         status = None if self.status == -1 else self.status
         return Result(self.text, status, self.output.decode(errors="replace"), self.error.decode(errors="replace"))
 
+    def check(self):
+        """Waits; LabError unless it succeeded."""
+        result = self.wait()
+        if result.status != 0:
+            raise LabError(f"{self.guest.name}: {result}")
+
 
 class Guest:
     """One booted guest. `name` is its host name; `cards` lists a (socket, address/prefix) per network card."""
@@ -184,13 +190,29 @@ class Guest:
     # Life
 
     def wait_ready(self):
+        self._wait_greeting()
+        self.qmp("qmp_capabilities")
+
+    def _wait_greeting(self):
         end = time.monotonic() + BOOT_S
         while not self._greeted.wait(0.2):
             if self._process.poll() is not None or self._gone.is_set() or time.monotonic() > end:
                 said = "\n".join(log.read_text(errors="replace")[-800:] for log in (self.console_log, self._qemu_log)
                                  if log.exists())
                 raise LabError(f"guest {self.name} did not come up; its console and QEMU said: {said}")
-        self.qmp("qmp_capabilities")
+
+    def reboot(self, kept="/var/lib/farport"):
+        """As by the reset button. `kept` is a folder that a host has on its disk; a guest has none, so the lab
+        carries it across, as it is now."""
+        saved = self.run(f"tar -c {kept} | base64")
+        self._greeted.clear()
+        self.qmp("set-action", reboot="reset")
+        self.qmp("system_reset")
+        self._end_commands("rebooted")
+        self._wait_greeting()
+        self.qmp("set-action", reboot="shutdown")  # so that a panic ends the guest, as before
+        self.write_file("/run/lab/kept", saved)
+        self.run("base64 -d /run/lab/kept | tar -x -C /")
 
     def alive(self):
         return self._process.poll() is None and not self._gone.is_set()
@@ -234,6 +256,10 @@ class Guest:
     def succeeds(self, text, limit_s=COMMAND_S):
         return self.try_run(text, limit_s).status == 0
 
+    def uptime(self):
+        """Seconds since it booted: its own clock, which an emulated processor may not keep with ours."""
+        return float(self.run("cat /proc/uptime").split()[0])
+
     def write_file(self, path, text):
         folder, path = shlex.quote(str(Path(path).parent)), shlex.quote(path)
         self.run(f"mkdir -p {folder} && printf %s {shlex.quote(text)} > {path}")
@@ -255,8 +281,11 @@ class Guest:
                 elif number in self._commands:
                     self._commands[number]._take(chr(kind), payload)
         self._gone.set()
-        for command in list(self._commands.values()):
-            command._take("E", f"guest {self.name} is gone".encode())
+        self._end_commands("is gone")
+
+    def _end_commands(self, why):
+        for command in [one for one in list(self._commands.values()) if not one.ended.is_set()]:
+            command._take("E", f"guest {self.name} {why}".encode())
             command._take("X", struct.pack("<i", 255))
 
     # QMP
@@ -343,6 +372,12 @@ class Guest:
         for name, log, start in zip(("kernel log", "console"), (self.kernel_log, self.console_log), mark):
             if log.exists():
                 yield name, log.read_bytes()[start:].decode(errors="replace")
+
+    def kernel_said(self, pattern, since):
+        """Lines of the kernel's log from that mark on in which the regular expression is found."""
+        self.settle_kernel_log()
+        text = self.kernel_log.read_bytes()[since[0]:].decode(errors="replace")
+        return [line for line in text.splitlines() if re.search(pattern, line)]
 
     def kernel_trouble(self, since=(0, 0)):
         """Lines of both logs, from that mark on, that no healthy kernel writes."""

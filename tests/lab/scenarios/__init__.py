@@ -5,3 +5,7 @@ from scenarios import disks  # noqa: F401
 from scenarios import serial  # noqa: F401
 from scenarios import usb  # noqa: F401
 from scenarios import faults  # noqa: F401
+from scenarios import trust  # noqa: F401
+from scenarios import networks  # noqa: F401
+from scenarios import restarts  # noqa: F401
+from scenarios import latency  # noqa: F401

@@ -92,8 +92,9 @@ def refusals(lab):
     with devices.gadget_disk(lab.a, size_mb=4) as disk, devices.gadget_disk(
             lab.a, name="secret", serial="LABSECRET01", size_mb=4, udc=1) as secret:
         allowed = farport.config("a", peers=[("b", lab.address_b)], exports=[(farport.usb_name(disk), "b")])
-        with farport.daemon(lab.a, allowed), farport.daemon(
-                lab.b, farport.config("b", peers=[("a", lab.address_a)])) as b:
+        asking = farport.config("b", peers=[("a", lab.address_a)])
+        farport.introduce(lab, allowed, asking)
+        with farport.daemon(lab.a, allowed), farport.daemon(lab.b, asking) as b:
             attachment = b.attach("a", farport.usb_name(disk), "vhci")
             for words, statuses in (
                     (["attach", "nowhere/usb:1:2:3"], {farport.NOT_FOUND}),

@@ -1,0 +1,76 @@
+"""A disk behind a slow network: Farport and stock USB/IP side by side, on the same gadget in the same run."""
+
+import contextlib
+import statistics
+
+import devices
+import farport
+import network
+from guest import LabError
+from scenario import scenario
+from scenarios.stock import stock_export, usbip_detach_all
+
+DISK_MB = 16
+# Added round trip in ms: what Farport's reads must at least be, as a multiple of stock USB/IP's.
+REQUIRED = {0: 1.0, 10: 2.5, 50: 2.5}
+# Name, `blocks rate` how, bytes of a request. usb-storage cuts a request at 120 KiB (max_sectors_kb).
+WORKLOADS = (("sequential read", "read", 1 << 20), ("random 4 KiB read", "random", 4 << 10),
+             ("sequential write", "write", 1 << 20))
+JUDGED = ("sequential read", "random 4 KiB read")
+FIGURE_MS = 3000
+REPEATS = 3  # the median of them counts
+
+
+@contextlib.contextmanager
+def through_stock(lab, disk):
+    with stock_export(lab.a, disk):
+        lab.b.run(f"usbip attach -r {lab.address_a} -b {disk.port}")
+        yield devices.block_device(lab.b, disk.serial)
+        usbip_detach_all(lab.b)
+        devices.wait_usb_device_gone(lab.b, disk.serial)
+    devices.block_device(lab.a, disk.serial)
+
+
+@contextlib.contextmanager
+def through_farport(lab, disk):
+    with farport.pair(lab) as (_, b):
+        attachment = b.attach("a", farport.usb_name(disk), "vhci")
+        yield devices.block_device(lab.b, disk.serial)
+        b.detach(attachment)
+        devices.wait_usb_device_gone(lab.b, disk.serial)
+    devices.block_device(lab.a, disk.serial)
+
+
+SYSTEMS = {"stock": through_stock, "Farport": through_farport}
+
+
+def measure(lab, path):
+    """MB/s of each workload, by its name."""
+    return {name: statistics.median(devices.measure_rate(lab.b, path, how, size, FIGURE_MS, lab.seed + turn)
+                                    for turn in range(REPEATS))
+            for name, how, size in WORKLOADS}
+
+
+@scenario()
+def latency(lab):
+    """Disk throughput at 0, 10 and 50 ms of added round trip, Farport beside stock USB/IP, and what it must be."""
+    lines, short = [], []
+    with devices.gadget_disk(lab.a, size_mb=DISK_MB) as disk:
+        for added_ms, required in REQUIRED.items():
+            rates = {}
+            for system, through in SYSTEMS.items():
+                with through(lab, disk) as path, network.delayed(lab, added_ms):
+                    rates[system] = measure(lab, path)
+            for name, _, _ in WORKLOADS:
+                stock, ours = rates["stock"][name], rates["Farport"][name]
+                line = (f"{added_ms:2} ms added (half each way), {name:17}: stock {stock:7.3f} MB/s, "
+                        f"Farport {ours:7.3f} MB/s, ratio {ours / stock:.2f}")
+                if name in JUDGED:
+                    line += f" (required {required})"
+                    if ours < required * stock:
+                        short.append(line)
+                lines.append(line)
+    table = "\n    ".join(lines)
+    if short:
+        raise LabError(f"{len(short)} ratios are below what is required:\n    {table}")
+    return f"medians of {REPEATS}\n    {table}"

@@ -1,0 +1,164 @@
+"""Networks that fail under load: cut again and again, and lost while there is another one."""
+
+import contextlib
+import random
+
+import devices
+import farport
+import network
+from guest import LabError, wait_until
+from scenario import scenario
+from scenarios.stock import stock_export, usbip_detach_all
+
+DISK_MB = 8  # small, so that every block is read and written again after each cut
+
+CUTS, SHORT_CUTS = 100, 5
+CUT_S, SHORT_CUT_S = (0.1, 10), (0.1, 2)
+GO_ON_S = 45  # from the end of a cut until transfers are seen again; stock USB/IP waits for TCP's next try
+
+PAUSE_MAX_S = 1.5
+PATH_RETURN_S = 2
+# On a path that has just been lost a session waits for twice as long before it goes back.
+RETURN_LIMIT_S = 60
+
+# What a consumer's kernel says when a device is lost, or a request to it.
+LOST_LINES = r"USB disconnect|vhci_hcd: (connection closed|release socket|disconnect)|I/O error|reset .*USB device|" \
+             r"rejecting I/O|device offline"
+
+
+def cut_lengths(seed, count, bounds):
+    """Seconds of each cut: as many in 0.1 to 1 as in 1 to 10, because what happens differs below a second."""
+    chance = random.Random(seed)
+    low, high = bounds
+    return [round(low * (high / low) ** chance.random(), 3) for _ in range(count)]
+
+
+def cut_under_load(lab, disk, path, lengths, mark):
+    """Cuts the wire while the disk is read and written, until all is done or something has failed.
+
+    Returns the figures of the load, at which cut it failed (0: none did), why, and the longest wait after a cut.
+    """
+    load = devices.CheckedLoad(disk)
+    load.start(lab.b, path)
+    failed, why, after_s = 0, "", 0.0
+    for number, seconds in enumerate(lengths, 1):
+        try:
+            wait_progress(lab.b, load, path)
+            network.cut(lab, seconds)
+            after_s = max(after_s, wait_progress(lab.b, load, path))
+        except LabError as error:
+            why = str(error)
+        lines = lab.b.kernel_said(LOST_LINES, mark)
+        if why or lines or load.broken():
+            failed, why = number, f"{seconds} s: {lines[0] if lines else why or 'the load has given up'}"
+            break
+    found = load.stop()
+    return found, failed, why, after_s
+
+
+def wait_progress(guest, load, path):
+    """Waits until transfers complete; how long that took, in seconds of the guest."""
+    before, start = devices.transfer_count(guest, path), guest.uptime()
+    wait_until(f"transfers on {path} go on", GO_ON_S,
+               lambda: load.broken() or devices.transfer_count(guest, path) > before + 2)
+    return guest.uptime() - start
+
+
+def cuts_of(lab):
+    return (cut_lengths(lab.seed, SHORT_CUTS, SHORT_CUT_S) if lab.short
+            else cut_lengths(lab.seed, CUTS, CUT_S))
+
+
+def amounts(found):
+    return (f"read {found['reader']['bytes'] >> 20} MiB, written and read back {found['writer']['bytes'] >> 20} MiB, "
+            f"longest transfer {max(found[one]['longest_s'] for one in ('reader', 'writer'))} s")
+
+
+@scenario(short=True)
+def link_cuts(lab):
+    """The wire cut again and again (100 times, 0.1 to 10 s) under a checked read and write: pauses, nothing else."""
+    lengths = cuts_of(lab)
+    with devices.gadget_disk(lab.a, size_mb=DISK_MB) as disk, farport.pair(lab) as (a, b):
+        attachment = b.attach("a", farport.usb_name(disk), "vhci")
+        path = devices.block_device(lab.b, disk.serial)
+        mark, before = lab.b.log_mark(), b.resumes("a")
+        found, failed, why, after_s = cut_under_load(lab, disk, path, lengths, mark)
+        if failed:
+            raise LabError(f"seed {lab.seed}: cut {failed} of {len(lengths)}, {why}")
+        devices.check_found(found, f"seed {lab.seed}")
+        if lines := lab.b.kernel_said(LOST_LINES, mark):
+            raise LabError(f"seed {lab.seed}: B's kernel said: {lines[0]}")
+        resumes = b.resumes("a") - before
+        b.detach(attachment)
+        devices.wait_usb_device_gone(lab.b, disk.serial)
+        if a.attachments():
+            raise LabError(f"attachments left in A: {a.attachments()}")
+    return (f"{len(lengths)} cuts of {min(lengths)} to {max(lengths)} s, {sum(lengths):.0f} s in all, seed {lab.seed}: "
+            f"{resumes} resumes, 0 errors, 0 wrong bytes; {amounts(found)}; at most {after_s:.1f} s after a cut")
+
+
+@scenario(needs_farport=False)
+def link_cuts_stock(lab):
+    """The same cuts with stock USB/IP at both ends, until something fails: printed for comparison, judged never."""
+    lengths = cuts_of(lab)
+    with devices.gadget_disk(lab.a, size_mb=DISK_MB) as disk, stock_export(lab.a, disk):
+        lab.b.run(f"usbip attach -r {lab.address_a} -b {disk.port}")
+        path = devices.block_device(lab.b, disk.serial)
+        mark = lab.b.log_mark()
+        found, failed, why, after_s = cut_under_load(lab, disk, path, lengths, mark)
+        usbip_detach_all(lab.b)
+        devices.wait_usb_device_gone(lab.b, disk.serial)
+    errors = sum(one["errors"] for one in found.values())
+    wrong = sum(one["wrong_bytes"] for one in found.values())
+    how = f"fails at cut {failed} of {len(lengths)}, {why}" if failed else f"{len(lengths)} cuts survived"
+    return (f"stock USB/IP, seed {lab.seed}: {how}; {errors} errors, {wrong} wrong bytes; {amounts(found)}; "
+            f"at most {after_s:.1f} s after a cut")
+
+
+@scenario()
+def path_lost(lab):
+    """Two networks, the first one lost under load: a pause of at most 1.5 s, nothing lost, and back again."""
+    with devices.gadget_disk(lab.a, size_mb=DISK_MB) as disk, farport.pair(
+            lab, both_wires=True, path_return_s=PATH_RETURN_S) as (a, b):
+        attachment = b.attach("a", farport.usb_name(disk), "vhci")
+        path = devices.block_device(lab.b, disk.serial)
+        mark = lab.b.log_mark()
+        hosts = {a: ("b", lab.addresses_b), b: ("a", lab.addresses_a)}
+
+        def wait_path(number):
+            def is_used():
+                return any(one.address_in_use(host) == addresses[number] for one, (host, addresses) in hosts.items())
+
+            start = lab.b.uptime()
+            wait_until(f"the session uses network {number + 1}", RETURN_LIMIT_S, is_used)
+            return lab.b.uptime() - start
+
+        wait_path(0)
+        count = (disk.size_mb << 20) // devices.CheckedLoad.SIZE
+        devices.Blocks(lab.a, "fill", disk.file, 0, count, devices.CheckedLoad.SIZE, 1).result()
+
+        def pause(change):
+            """Longest transfer of a reader of single blocks while `change` runs, and what that returns."""
+            reader = devices.Blocks(lab.b, "read", path, 0, count, devices.CheckedLoad.SIZE, 1)
+            load = devices.transfer_count(lab.b, path)
+            wait_until("the reader reads", 30, lambda: devices.transfer_count(lab.b, path) > load + 20)
+            answer = change()
+            more = devices.transfer_count(lab.b, path)
+            wait_until("the reader goes on", 30, lambda: devices.transfer_count(lab.b, path) > more + 20)
+            found = reader.stop()
+            devices.check_found({"reader": found}, "path lost")
+            return found["longest_s"], answer
+
+        usual_s, _ = pause(lambda: None)
+        with contextlib.ExitStack() as loss:
+            lost_s, _ = pause(lambda: (loss.enter_context(network.lost(lab)), wait_path(1)))
+        back_s, returned_s = pause(lambda: wait_path(0))
+        if lines := lab.b.kernel_said(LOST_LINES, mark):
+            raise LabError(f"B's kernel said: {lines[0]}")
+        b.detach(attachment)
+        devices.wait_usb_device_gone(lab.b, disk.serial)
+    note = (f"longest read usually {usual_s} s, while the network is lost {lost_s} s, while it comes back {back_s} s; "
+            f"back after {returned_s:.1f} s")
+    if max(lost_s, back_s) > PAUSE_MAX_S:
+        raise LabError(f"a pause of more than {PAUSE_MAX_S} s: {note}")
+    return note
