@@ -102,7 +102,8 @@ bool MassStorageRule::is_wrapper(const Transfer& transfer) const {
 
 void MassStorageRule::command(Transfer& wrapper) {
   early_failed_.reset();
-  if (!stream_.idle() || out_in_flight_ != 0 || early_ != nullptr || settling_ != Settling::no) {
+  if (!stream_.idle() || out_in_flight_ != 0 || early_ != nullptr || settling_ != Settling::no ||
+      resetting_) {
     deviation();
     return send_plain(wrapper);
   }
@@ -214,7 +215,7 @@ void MassStorageRule::early_back() {
   const TransferStatus status = early_->status;
   port_.release(*this, *std::exchange(early_, nullptr));
   if (status != TransferStatus::ok) early_failed_ = status;
-  stream_.hold(false);
+  stream_.hold(settling_ == Settling::reset || settling_ == Settling::in_halt);
 }
 
 void MassStorageRule::send_held() {
@@ -237,20 +238,26 @@ void MassStorageRule::cancel(Transfer& transfer) {
 
 // --- control requests ---
 
+bool MassStorageRule::is_reset(const usb::Request& request) const {
+  return request.is_set_configuration() || request.is_port_reset() ||
+         (request.is_set_interface() && request.index == interface_) ||
+         (request.type == 0x21 && request.request == kResetRequest && request.index == interface_);
+}
+
 bool MassStorageRule::settle(const usb::Request& request) {
-  const bool reset =
-      request.is_set_configuration() || request.is_port_reset() ||
-      (request.is_set_interface() && request.index == interface_) ||
-      (request.type == 0x21 && request.request == kResetRequest && request.index == interface_);
+  const bool reset = is_reset(request);
+  resetting_ = reset;
   const bool feature =
       request.is_clear_halt() || (request.type == 0x02 && request.request == kSetFeature);
   const auto endpoint = static_cast<uint8_t>(request.index);
   if (reset) {
     settling_ = Settling::reset;
+    stream_.hold(true);
     stream_.cancel_stages();
     if (early_ != nullptr) port_.cancel(*this, *early_);
   } else if (feature && endpoint == in_) {
     settling_ = Settling::in_halt;
+    stream_.hold(true);
     stream_.cancel_stages();
   } else if (feature && endpoint == out_) {
     // The wrapper that the consumer believes taken must not be lost: it comes back by itself.
@@ -271,15 +278,21 @@ bool MassStorageRule::quiet(Settling what) const {
 
 void MassStorageRule::check_settled() {
   if (settling_ == Settling::no || !quiet(settling_)) return;
-  const Settling what = std::exchange(settling_, Settling::no);
-  if (what == Settling::reset) forget();
-  if (what == Settling::in_halt) stream_.clear_halt();
+  if (std::exchange(settling_, Settling::no) == Settling::in_halt) stream_.clear_halt();
+  stream_.hold(early_ != nullptr);
   port_.settled(*this);
 }
 
 void MassStorageRule::settle_overdue() {
-  // A halt that is cleared loses nothing: what was cancelled comes back and is in its place.
-  if (std::exchange(settling_, Settling::no) == Settling::reset) forget();
+  settling_ = Settling::no;  // what was cancelled comes back, and is in its place
+  stream_.hold(early_ != nullptr);
+}
+
+// A reset that the device refused changes nothing: what it gave before still counts.
+void MassStorageRule::control_done(const usb::Request& request, TransferStatus status) {
+  if (!is_reset(request)) return;
+  resetting_ = false;
+  if (status == TransferStatus::ok) forget();
 }
 
 // The device begins anew.

@@ -50,7 +50,7 @@ class MassStorageRule final : public Rule {
   void cancel(Transfer& transfer) override;
   bool settle(const usb::Request& request) override;
   void settle_overdue() override;
-  void control_done(const usb::Request&, TransferStatus) override {}
+  void control_done(const usb::Request& request, TransferStatus status) override;
   void stop(TransferStatus status) override;
   RuleFigures figures() const override;
 
@@ -71,6 +71,7 @@ class MassStorageRule final : public Rule {
   void out_back(Transfer& transfer);
   void early_back();
   void send_held();
+  bool is_reset(const usb::Request& request) const;
   bool quiet(Settling what) const;
   void check_settled();
   void forget();
@@ -91,6 +92,7 @@ class MassStorageRule final : public Rule {
   uint32_t out_left_ = 0;                       // its bytes still to come
   AheadQueue held_;  // OUT transfers that wait until nothing is in flight ahead
   Settling settling_ = Settling::no;
+  bool resetting_ = false;  // a reset is on its way: nothing is begun ahead of it
   bool stopped_ = false;
 
   std::string_view retired_;  // why; empty: it is not

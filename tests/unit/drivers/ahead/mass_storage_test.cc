@@ -339,6 +339,21 @@ TEST_F(MassStorageRuleTest, AResetEndsWhatIsAheadFirst) {
   }
 }
 
+// As Linux never does: its own transfer is still there.
+TEST_F(MassStorageRuleTest, AResetDoesNotWaitForAReadOfTheConsumers) {
+  plug({.rests_after = 512});
+  command(2048, true);
+  const size_t data = ask(2048);
+  run();
+  const size_t reset = bulk_reset();
+  run();
+  expect(reset, kOk, 0);
+  EXPECT_FALSE(seen_[data].back);
+  cancel(data);
+  run();
+  expect(data, kCancelled, 512);
+}
+
 TEST_F(MassStorageRuleTest, AResetInAWrite) {
   plug();
   command(2048, false);
