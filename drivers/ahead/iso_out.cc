@@ -77,15 +77,15 @@ void IsoOut::cancel(Transfer& transfer) {
     if ((at->ahead_state & number_mask) == transfer.ahead_state) port_.cancel(rule_, *at);
   }
   submitted_ -= transfer.packet_count;
-  finish(transfer, TransferStatus::cancelled);
+  finish(transfer, TransferStatus::cancelled, TransferStatus::cancelled);
   arm();
 }
 
 // With nothing of it played.
-void IsoOut::finish(Transfer& consumer, TransferStatus status) {
+void IsoOut::finish(Transfer& consumer, TransferStatus of_packets, TransferStatus status) {
   for (IsoPacket& packet : consumer.packets()) {
     packet.actual = 0;
-    packet.status = static_cast<uint32_t>(status);
+    packet.status = static_cast<uint32_t>(of_packets);
   }
   consumer.status = status;
   consumer.actual = 0;
@@ -162,9 +162,9 @@ void IsoOut::give(Transfer& consumer) {
   consumer.start_frame = frame_;
   frame_ += consumer.packet_count * std::max(consumer.interval, 1u);
   if ((consumer.ahead_state & lost_bit) != 0) {
+    // A transfer as such is never late (USB/IP: status 0); its packets are.
     ++deviations_;
-    finish(consumer, TransferStatus::late);
-    return;
+    return finish(consumer, TransferStatus::late, TransferStatus::ok);
   }
   consumer.status = TransferStatus::ok;
   consumer.actual = 0;
@@ -190,7 +190,7 @@ void IsoOut::fail(TransferStatus status) {
   running_ = false;
   plain_ = true;
   ++deviations_;
-  while (Transfer* transfer = waiting_.pop()) finish(*transfer, status);
+  while (Transfer* transfer = waiting_.pop()) finish(*transfer, status, status);
   for (Transfer* at = at_device_.head; at != nullptr; at = at->ahead_next) {
     port_.cancel(rule_, *at);
   }
@@ -204,7 +204,7 @@ void IsoOut::end() {
 void IsoOut::stop(TransferStatus status) {
   stopping_ = true;
   timer_.disarm();
-  while (Transfer* transfer = waiting_.pop()) finish(*transfer, status);
+  while (Transfer* transfer = waiting_.pop()) finish(*transfer, status, status);
 }
 
 }  // namespace farport

@@ -58,7 +58,7 @@ class IsoOut {
   void take_result(const Transfer& result);
   void set_lead();
   void fail(TransferStatus status);
-  void finish(Transfer& consumer, TransferStatus status);
+  void finish(Transfer& consumer, TransferStatus of_packets, TransferStatus status);
   void arm();
 
   RulePort& port_;

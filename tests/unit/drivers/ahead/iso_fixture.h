@@ -56,7 +56,7 @@ class IsoBench {
       return Result<void>{};
     }));
     set_interface(1);
-    run(5);
+    run(20);
   }
   ~IsoBench() {
     if (!stopped_) stop();
