@@ -208,10 +208,13 @@ void Attachments::take_answer(const Key& key, Result<json> answer) {
       *record, taken->info,
       [this, key, answer = *taken](Record& opening, std::unique_ptr<Driver> driver) {
         RuleSwitches switches = rule_switches_ ? rule_switches_(answer.info) : RuleSwitches{};
+        // A device end of wire version 1.0 runs no chains.
+        if (opening.attempt.session->peer().version_minor >= 1) {
+          driver = AheadDriver::wrap(std::move(driver), answer.info, std::move(switches));
+        }
         opening.attempt.session->start_driver(
             opening.attempt.channel, answer.info, parts_.bus_rate(answer.info), answer.credit_bytes,
-            AheadDriver::wrap(std::move(driver), answer.info, std::move(switches)),
-            [this, key](const std::string& path) { started(key, path); });
+            std::move(driver), [this, key](const std::string& path) { started(key, path); });
       });
 }
 

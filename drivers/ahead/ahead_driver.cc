@@ -124,7 +124,11 @@ void AheadDriver::cancel(Transfer& transfer) {
   transfer.status = TransferStatus::cancelled;
   transfer.actual = 0;
   finish(transfer);
-  if (first) begin_controls();
+  if (!first) return;
+  // Rules that have let go for it must hear that it never went out.
+  const usb::Request request(transfer.setup);
+  for (Placed& placed : rules_) placed.rule->control_done(request, TransferStatus::cancelled);
+  begin_controls();
 }
 
 void AheadDriver::driver_stopped() {
