@@ -322,7 +322,6 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Whole, WrongConfig,
     testing::Values(
-        WrongCase{"[host]\ninsecure = true", "insecure"},  // there was such a key once
         WrongCase{"[host]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
                   "f.toml:2: host.listen: 127.0.0.1:1 is there twice"},
         WrongCase{"[host]\nsocket = \"farport.sock\"",

@@ -212,7 +212,7 @@ TEST_F(AheadDriverTest, ARuleThatIsSwitchedOffIsToldOf) {
 TEST(AheadDriverWrap, LeavesADriverAloneThatNoRuleFits) {
   auto driver = std::make_unique<FakeDriver>();
   const Driver* raw = driver.get();
-  EXPECT_EQ(AheadDriver::wrap(std::move(driver), some_device(), {}).get(), raw);
+  EXPECT_EQ(AheadDriver::wrap(std::move(driver), DeviceInfo(), {}).get(), raw);
 }
 
 }  // namespace
