@@ -63,7 +63,7 @@ class CommandsTest : public ApiFixture {
     service.attach_answer = one;
     Stats stats;
     stats.attachment = one;
-    stats.meter.windows[0] = {1'000'000'000, true, 18.9e6, 21e6, 150};
+    stats.meter.windows[0] = {1'000'000'000, true, true, 18.9e6, 21e6, 150};
     stats.service = {6'100'000, 6'400'000, 7'000'000, 8'000'000};
     stats.channel = {170'000, 365'000, 400'000, 500'000};
     service.stats_by_id["att-1"] = stats;

@@ -75,11 +75,6 @@ class AttachmentsTest : public testing::Test {
     End(AttachmentsTest& test, bool consumer) : test(test), consumer(consumer) {}
     AttachmentsTest& test;
     const bool consumer;
-    void peer_opened(PeerSession& session) override {
-      if (!consumer || !test.attachments) return;
-      test.peers.sessions["alpha"] = session.shared_from_this();
-      test.attachments->peer_opened(session);
-    }
     void peer_request(PeerSession& session, uint32_t id, const nlohmann::json& asked) override {
       test.lender.request(session, id, asked);
     }
@@ -92,6 +87,9 @@ class AttachmentsTest : public testing::Test {
       } else {
         test.lender.channel_closed(session, number, why);
       }
+    }
+    void peer_paused(PeerSession& session, const ResumePoint&, const Error& why) override {
+      session.close(why, SessionEnd::closed_by_peer);  // nobody resumes here
     }
     void peer_closed(PeerSession& session, const Error& why) override {
       if (!consumer) {
@@ -184,11 +182,18 @@ class AttachmentsTest : public testing::Test {
       for (const auto& session : old) lender.session_ending(*session);
       SessionSettings beta{.host_name = "beta", .connecting = true};
       SessionSettings alpha{.host_name = "alpha"};
-      sessions.push_back(
-          PeerSession::start(loop, *worker, beta, std::move(near), "alpha:1", beta_end));
-      sessions.push_back(
-          PeerSession::start(loop, *worker, alpha, std::move(far), "beta:1", alpha_end));
+      Hello hello;
+      hello.frame_data_bytes_max = limits::frame_data_bytes_max;
+      hello.version_minor = wire::version_minor;
+      hello.host_name = "alpha";
+      sessions.push_back(PeerSession::start(loop, *worker, beta, hello,
+                                            PeerConnection{std::move(near), "alpha:1"}, beta_end));
+      hello.host_name = "beta";
+      sessions.push_back(PeerSession::start(loop, *worker, alpha, hello,
+                                            PeerConnection{std::move(far), "beta:1"}, alpha_end));
       latest = sessions[sessions.size() - 2];
+      peers.sessions["alpha"] = latest;
+      if (attachments) attachments->peer_opened(*latest);
     });
     ASSERT_TRUE(eventually([&] { return latest->open(); }));
   }
