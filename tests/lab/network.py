@@ -1,9 +1,11 @@
 """The wires between the guests: cut without a word, slowed down, and as they were again.
 
-All by netem on both guests' cards, so that no carrier is lost: as behind a switch whose cable was pulled.
+By netem on both guests' cards, so that no carrier is lost: as behind a switch whose cable was pulled.
 """
 
 import contextlib
+
+from guest import LabError
 
 CARDS = ("eth0", "eth1")
 
@@ -51,3 +53,13 @@ def cut(lab, seconds, card=CARDS[0]):
             f"sleep {seconds:.3f}; /usr/sbin/tc qdisc del dev {card} root")
     for command in [guest.start(text) for guest in lab.guests()]:
         command.check()
+
+
+def reset(guest, port):
+    """Resets the guest's TCP connections with that port at the far end, as a firewall that has lost its state does.
+
+    Both ends are told (kernel, tcp_abort); there must be one.
+    """
+    killed = guest.run(f"modprobe tcp_diag; /usr/sbin/ss -H -K -t '( dport = :{port} or sport = :{port} )'")
+    if not killed:
+        raise LabError(f"{guest.name} has no connection with port {port} to reset")

@@ -21,11 +21,18 @@ FIGURE_MS = 3000
 REPEATS = 3  # the median of them counts
 
 
+def rules_used(daemon, attachment):
+    """What the rules that hide latency have done for an attachment (`farport stats`), for people."""
+    rules = daemon.json("stats", attachment["id"]).get("rules", [])
+    return "; ".join(f"{one['rule']} {'on' if one['on'] else 'off'} ({one['why']}), {one['round_trips_saved']} round "
+                     f"trips saved, {one['deviations']} deviations" for one in rules) or "no rule"
+
+
 @contextlib.contextmanager
 def through_stock(lab, disk):
     with stock_export(lab.a, disk):
         lab.b.run(f"usbip attach -r {lab.address_a} -b {disk.port}")
-        yield devices.block_device(lab.b, disk.serial)
+        yield devices.block_device(lab.b, disk.serial), lambda: "nothing ahead"
         usbip_detach_all(lab.b)
         devices.wait_usb_device_gone(lab.b, disk.serial)
     devices.block_device(lab.a, disk.serial)
@@ -35,7 +42,7 @@ def through_stock(lab, disk):
 def through_farport(lab, disk):
     with farport.pair(lab) as (_, b):
         attachment = b.attach("a", farport.usb_name(disk), "vhci")
-        yield devices.block_device(lab.b, disk.serial)
+        yield devices.block_device(lab.b, disk.serial), lambda: rules_used(b, attachment)
         b.detach(attachment)
         devices.wait_usb_device_gone(lab.b, disk.serial)
     devices.block_device(lab.a, disk.serial)
@@ -57,10 +64,11 @@ def latency(lab):
     lines, short = [], []
     with devices.gadget_disk(lab.a, size_mb=DISK_MB) as disk:
         for added_ms, required in REQUIRED.items():
-            rates = {}
+            rates, used = {}, {}
             for system, through in SYSTEMS.items():
-                with through(lab, disk) as path, network.delayed(lab, added_ms):
+                with through(lab, disk) as (path, rules), network.delayed(lab, added_ms):
                     rates[system] = measure(lab, path)
+                    used[system] = rules()
             for name, _, _ in WORKLOADS:
                 stock, ours = rates["stock"][name], rates["Farport"][name]
                 line = (f"{added_ms:2} ms added (half each way), {name:17}: stock {stock:7.3f} MB/s, "
@@ -70,6 +78,7 @@ def latency(lab):
                     if ours < required * stock:
                         short.append(line)
                 lines.append(line)
+            lines.append(f"{added_ms:2} ms added, Farport's rules: {used['Farport']}")
     table = "\n    ".join(lines)
     if short:
         raise LabError(f"{len(short)} ratios are below what is required:\n    {table}")

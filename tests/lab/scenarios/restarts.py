@@ -39,7 +39,7 @@ def restarted_peer(lab):
 
 @scenario()
 def persistent_attachment(lab):
-    """`attach --persistent` comes back after restarts of both daemons, a replug, a reboot of B; detached, it is gone."""
+    """`attach --persistent` comes back after restarts of both daemons, a replug, a reboot of B; not once detached."""
     text_a, text_b = farport.pair_configs(lab)
     farport.introduce(lab, text_a, text_b)
     with devices.gadget_disk(lab.a, size_mb=DISK_MB) as disk, farport.daemon(lab.a, text_a) as a:
