@@ -258,7 +258,7 @@ int SessionSimulation::live_with_cuts(uint64_t seed, int cut_at, int cut_again) 
   a_.link->frames_max = a_frames_max_ = 1 + pick(20);
   b_.link->frames_max = b_frames_max_ = 1 + pick(20);
   for (uint32_t i = 0; i < 2; ++i) add_consumer(1 + 2 * i);
-  constexpr int steps = 700;
+  constexpr int steps = 400;
   for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) {
     if (i == cut_at || i == cut_again) {
       cut();
