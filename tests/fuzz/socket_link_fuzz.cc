@@ -31,6 +31,7 @@ struct Events final : LinkEvents {
   }
   void link_ready() override {}
   void link_lost(Error) override { lost = true; }
+  void link_broken(Error) override { lost = true; }
   void link_closed() override { closed = true; }
   std::unique_ptr<std::byte[]> memory;
   bool placed = false;
