@@ -106,6 +106,8 @@ class PeerSession::OnWorker final : public SessionEvents,
   // --- ChannelEvents ---
   void channel_closed(Channel& channel, Error why) override {
     drivers.erase(channel.number());
+    // Of a session that ends, the end is what matters: it is told once, for all its channels.
+    if (!session_->open()) return;
     // Control must find the device destroyed, so that the next one can open it: the session
     // destroys a removed channel at the end of the next iteration, the second message comes after.
     worker_.post([self = shared_from_this(), number = channel.number(), why = std::move(why)] {
