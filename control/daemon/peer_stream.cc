@@ -43,6 +43,11 @@ Result<std::shared_ptr<PeerStream>> PeerStream::over(ControlLoop& loop, PeerConn
 
 PeerStream::~PeerStream() { close(); }
 
+std::string PeerStream::protection() const {
+  return tls_ == nullptr ? "not encrypted"
+                         : SSL_CIPHER_get_name(SSL_get_current_cipher(tls_.get()));
+}
+
 bool PeerStream::open() const { return parts_->socket.is_open(); }
 
 void PeerStream::close() {

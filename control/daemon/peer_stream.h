@@ -34,6 +34,8 @@ class PeerStream : public std::enable_shared_from_this<PeerStream> {
   const std::string& address() const { return address_; }
   // Null while it is plain.
   SSL* tls() const { return tls_.get(); }
+  // "TLS_AES_128_GCM_SHA256", or "not encrypted".
+  std::string protection() const;
 
   void secure(UniqueSsl tls, std::function<void(std::expected<void, TrustError>)> done);
   void send(std::vector<std::byte> frame, std::function<void(Result<void>)> done);

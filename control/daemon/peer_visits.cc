@@ -49,6 +49,7 @@ void Peers::visit_begins(Visitor visitor) {
                    return visitor.stream->close();
                  }
                  Live live;
+                 live.protection = visitor.stream->protection();
                  live.session = start_session(visitor.stream, visitor.hello, false);
                  live.id = visitor.hello.session;
                  live.who = visitor.who;

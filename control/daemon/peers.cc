@@ -186,6 +186,7 @@ void Peers::begun(const std::string& name, const Reached& reached, const Identit
   }
   if (!keeps(name, true, hello.boot)) return reached.stream->close();
   Live live;
+  live.protection = reached.stream->protection();
   live.session = start_session(reached.stream, hello, true);
   live.connecting = true;
   live.id = id;
@@ -257,8 +258,8 @@ void Peers::adopt(const std::string& name, Live live) {
   } else {
     peer.since_unix_ms = unix_now_ms();
     announce("peer.connected", name,
-             fmt::format("host {} is connected ({}{})", name, peer.live->address,
-                         peer.live->who.fingerprint.empty() ? "" : ", encrypted"));
+             fmt::format("host {} is connected ({}, {})", name, peer.live->address,
+                         peer.live->protection));
   }
   attachments_->peer_opened(*session);
 }

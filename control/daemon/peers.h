@@ -81,6 +81,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
     std::optional<Visitor> resuming;  // a visitor that resumes it, once it is paused
     std::optional<Reached> moving;    // the connection it moves to, once it is paused
     std::string address;
+    std::string protection;
     uint64_t resumes = 0;
   };
   struct Peer {
