@@ -300,6 +300,7 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   uint64_t spent_ = 0;     // by the peer
   BusyClock busy_;
   std::array<Chain, limits::chains_per_channel_max + 1> chains_;  // [0] is none
+  Transfer* submitting_ = nullptr;  // its submit frame is being received
   Transfer* left_ = nullptr;  // all of it is in the frame just given: release it at frame_taken()
 };
 

@@ -53,6 +53,7 @@ void DeviceChannel::begin_stop(Error why) {
   urgent_ = {};
   bulk_ = {};
   bulk_queued_ = {};
+  submitting_ = nullptr;  // ended with the others
   chain_queued_ = {};
   for (Chain& chain : chains_) {
     chain.in_service = nullptr;
@@ -102,6 +103,10 @@ Result<std::span<std::byte>> DeviceChannel::place(const wire::FrameHeader& heade
   const auto type = static_cast<wire::FrameType>(header.type);
   const uint32_t bytes = header.data_bytes();
   unplace();  // a frame that a lost link cut off comes again
+  // And a submit with it, which may then be another: nothing of the first is believed.
+  if (Transfer* cut = std::exchange(submitting_, nullptr); cut != nullptr) {
+    transfers_.release(*cut);
+  }
   if (state_ != State::open) return session_.sink(bytes);
   if (type == wire::FrameType::submit) return place_submit(header, body);
   if (type != wire::FrameType::data) return session_.sink(bytes);
@@ -137,22 +142,18 @@ Result<std::span<std::byte>> DeviceChannel::place_submit(const wire::FrameHeader
   const uint64_t price = limits::transfer_overhead_bytes + table + submit.length;
   if (price > granted_ - spent_) return broken("a transfer beyond the credit granted");
 
-  Transfer* transfer = transfers_.find(header.transfer);
+  if (transfers_.find(header.transfer) != nullptr) return broken("a transfer submitted twice");
+  Transfer* transfer = transfers_.allocate_as(header.transfer, submit.length, submit.packet_count);
   if (transfer == nullptr) {
-    const auto packets = submit.packet_count;
-    transfer = transfers_.allocate_as(header.transfer, submit.length, packets);
-    if (transfer == nullptr) {
-      transfer = transfers_.allocate_as(header.transfer, 0, 0);
-      if (transfer == nullptr) return broken("a transfer id that is in use or past the limit");
-      transfer->channel.state = refused;
-    } else {
-      transfer->channel.state = placed;
-    }
-    transfer->channel.stream_bytes = static_cast<uint32_t>(stream_bytes);
-    transfer->channel.credit_bytes = static_cast<uint32_t>(price);
-  } else if (transfer->channel.state != placed) {
-    return broken("a transfer submitted twice");
+    transfer = transfers_.allocate_as(header.transfer, 0, 0);
+    if (transfer == nullptr) return broken("a transfer id that is in use or past the limit");
+    transfer->channel.state = refused;
+  } else {
+    transfer->channel.state = placed;
   }
+  transfer->channel.stream_bytes = static_cast<uint32_t>(stream_bytes);
+  transfer->channel.credit_bytes = static_cast<uint32_t>(price);
+  submitting_ = transfer;
   if (transfer->channel.state == refused) return session_.sink(header.data_bytes());
   place_into(*transfer);
   return stream(*transfer).first(header.data_bytes());
@@ -192,6 +193,7 @@ Result<void> DeviceChannel::deliver(const wire::FrameHeader& header,
 
 void DeviceChannel::take_submit(const wire::FrameHeader& header, std::span<const std::byte> body) {
   unplace();
+  submitting_ = nullptr;
   Transfer* transfer = transfers_.find(header.transfer);
   if (transfer == nullptr || state_ != State::open) return;  // given up meanwhile
   auto& own = transfer->channel;

@@ -22,6 +22,9 @@ inline constexpr uint32_t frame_data_bytes_max = 64u << 10;
 inline constexpr uint32_t frames_in_flight_max = 2048;
 // Control messages (JSON) on channel 0, reassembled.
 inline constexpr uint32_t message_bytes_max = 1u << 20;
+// Of them, what a peer does not acknowledge is kept up to here; past it the session ends.
+inline constexpr size_t messages_kept_max = 1024;
+inline constexpr size_t messages_kept_bytes_max = 8u << 20;
 
 // Transfers in flight on one channel; a slot number fits 16 bits on the wire.
 inline constexpr uint32_t transfers_per_channel_max = 4096;

@@ -83,7 +83,12 @@ void Session::pause(Error why) {
   why_ = std::move(why);
   probe_timer_.disarm();
   acknowledge_timer_.disarm();
-  resume_timer_.arm_after(settings_.resume_timeout_ns);
+  // A path that lets a greeting through and nothing else is no path: its time goes on.
+  const uint64_t now = loop_.now_ns();
+  if (counters_.resumes == 0 || received_ != resumed_received_ || acknowledged_ != resumed_sent_) {
+    resume_deadline_ns_ = now + settings_.resume_timeout_ns;
+  }
+  resume_timer_.arm_after(resume_deadline_ns_ > now ? resume_deadline_ns_ - now : 0);
   link_->abort();  // what has not arrived is sent again
 }
 
@@ -106,6 +111,8 @@ void Session::resume(std::unique_ptr<Link> link, uint64_t peer_received) {
   resume_timer_.disarm();
   static_cast<void>(take_acknowledgement(peer_received));
   repeat_ = acknowledged_ + 1;
+  resumed_received_ = received_;
+  resumed_sent_ = acknowledged_;
   received_told_ = received_;  // in the hello
   ping_due_ = pong_due_ = false;
   ping_open_ = false;
@@ -177,6 +184,12 @@ SessionCounters Session::counters() const {
 
 void Session::send_message(wire::MessageKind kind, uint32_t id, std::string text) {
   assert(text.size() <= limits::message_bytes_max);
+  if (!open()) return;
+  if (messages_.size() >= limits::messages_kept_max ||
+      messages_bytes_ + text.size() > limits::messages_kept_bytes_max) {
+    return end({ErrorCode::busy, peer_.host_name + " asks and does not take the answers"}, true);
+  }
+  messages_bytes_ += text.size();
   messages_.push_back({.kind = kind, .id = id, .text = std::move(text)});
   loop_.flush_later(*this);
 }

@@ -210,6 +210,9 @@ class Session final : public LinkEvents, private Flushable {
   bool ping_open_ = false;     // sent, and nothing heard since
   uint64_t watched_sent_ = 0;  // last number sent when the probe timer last fired
   Timer resume_timer_;
+  uint64_t resume_deadline_ns_ = 0;
+  uint64_t resumed_received_ = 0;  // as it stood at the last resume: what came since is progress
+  uint64_t resumed_sent_ = 0;
   uint64_t heard_ns_ = 0;      // when the probe timer last saw that something had come
   uint64_t heard_frames_ = 0;  // frames received when the probe timer last fired
   Timer acknowledge_timer_;
@@ -221,6 +224,7 @@ class Session final : public LinkEvents, private Flushable {
   uint64_t repeat_ = 1;        // the next frame to send on this connection: next_number_, mostly
   uint32_t peer_data_bytes_max_ = 0;
   std::deque<OutgoingMessage> messages_;
+  size_t messages_bytes_ = 0;
   ChannelQueue urgent_{0};
   ChannelQueue bulk_{1};
   std::vector<uint32_t> unknown_closed_;  // channels the peer closed that are not here: tell it so

@@ -98,6 +98,7 @@ Result<void> Session::take_acknowledgement(uint64_t number) {
   }
   while (!messages_.empty() && messages_.front().last_number != 0 &&
          messages_.front().last_number <= acknowledged_) {
+    messages_bytes_ -= messages_.front().text.size();
     messages_.pop_front();
   }
   return {};

@@ -163,6 +163,7 @@ void SocketLink::flush() {
   filling_ = filling_ == batches_[0].get() ? batches_[1].get() : batches_[0].get();
   unsealed_ = std::span(sending_->pieces).first(sending_->piece_count);
   go_on_sending();
+  maybe_closed();  // it may have been lost in that, and nothing be under way any more
 }
 
 bool SocketLink::something_to_send() const {

@@ -1,6 +1,5 @@
 #include "control/daemon/connector.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <utility>
@@ -12,19 +11,6 @@ using std::chrono::milliseconds;
 namespace {
 constexpr milliseconds kStagger{200};
 }  // namespace
-
-bool Security::needs_tls(const std::string& address) const {
-  const auto parsed = parse_host_port(address, 1);
-  in_addr v4{};
-  in6_addr v6{};
-  bool loopback = false;
-  if (parsed && inet_pton(AF_INET, parsed->host.c_str(), &v4) == 1) {
-    loopback = ntohl(v4.s_addr) >> 24 == 127;
-  } else if (parsed && inet_pton(AF_INET6, parsed->host.c_str(), &v6) == 1) {
-    loopback = IN6_IS_ADDR_LOOPBACK(&v6);
-  }
-  return !loopback || on_loopback;
-}
 
 Connector::Connector(ControlLoop& loop, Security security, std::string host,
                      std::vector<Path> paths, milliseconds limit,
@@ -75,7 +61,7 @@ void Connector::connected(const Path& path, Result<PeerConnection> connection) {
   if (!connection) return failed(path, connection.error());
   auto stream = PeerStream::over(loop_, std::move(*connection));
   if (!stream) return failed(path, stream.error());
-  if (!security_.needs_tls((*stream)->address())) {
+  if (!security_.needs_tls(**stream)) {
     return finish(Reached{std::move(*stream), {}, path.path});
   }
   if (security_.trust == nullptr) {
@@ -100,7 +86,13 @@ void Connector::secured(const Path& path, std::shared_ptr<PeerStream> stream,
                          fmt::format("{}: {}", stream->address(), result.error().message)});
   }
   auto who = security_.trust->check(*stream->tls(), host_);
-  if (!who) return failed(path, who.error());
+  if (!who) {
+    // Told there too, where a person may look.
+    stream->send_and_close(encode_refusal(
+        {ErrorCode::denied, fmt::format("it does not take this host's key: {}",
+                                        "see the log of farportd there, or `farport hosts`")}));
+    return failed(path, who.error());
+  }
   finish(Reached{std::move(stream), std::move(*who), path.path});
 }
 

@@ -24,8 +24,7 @@ struct Security {
   std::shared_ptr<Trust> trust;
   bool on_loopback = false;
 
-  // `address`: "127.0.0.1:7411", of the other end.
-  bool needs_tls(const std::string& address) const;
+  bool needs_tls(const PeerStream& stream) const { return !stream.loopback() || on_loopback; }
 };
 
 struct Reached {

@@ -195,6 +195,7 @@ bool Daemon::Host::stop(std::chrono::milliseconds limit) {
     catalogue_.stop();
     meter_timer_.cancel();
     policy_timer_.cancel();
+    peers_.end_paused({ErrorCode::unreachable, "the daemon stops"});
     attachments_.close_all([this, over] {
       gateway_.stop([this, over] {
         peers_.stop(

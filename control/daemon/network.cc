@@ -22,6 +22,16 @@ std::string text_of(const tcp::endpoint& endpoint) {
   return format_host_port({endpoint.address().to_string(), endpoint.port()});
 }
 
+// A socket that is bound to loopback reaches this machine's other addresses too: so both ends
+// count.
+bool loopback_at_both_ends(const tcp::socket& socket) {
+  error_code unknown;
+  const auto local = socket.local_endpoint(unknown);
+  if (unknown) return false;
+  const auto remote = socket.remote_endpoint(unknown);
+  return !unknown && local.address().is_loopback() && remote.address().is_loopback();
+}
+
 // Out of asio's hands. The ring waits by itself; a non-blocking socket would make it give up.
 Result<FileDescriptor> take_over(tcp::socket& socket) {
   error_code error;
@@ -53,8 +63,9 @@ struct PeerListener::Parts {
       if (error) return wait(parts);
       error_code unknown;
       const auto endpoint = socket.remote_endpoint(unknown);
+      const bool loopback = loopback_at_both_ends(socket);
       auto taken = take_over(socket);
-      if (taken && !unknown) parts->accepted({std::move(*taken), text_of(endpoint)});
+      if (taken && !unknown) parts->accepted({std::move(*taken), text_of(endpoint), {}, loopback});
       if (parts->acceptor.is_open()) accept(parts);
     });
   }
@@ -153,9 +164,10 @@ void connect(ControlLoop& loop, const HostPort& address, std::chrono::millisecon
       return attempt->finish(fail(ErrorCode::unreachable,
                                   fmt::format("cannot connect to {}: {}", text, error.message())));
     }
+    const bool loopback = loopback_at_both_ends(attempt->socket);
     auto taken = take_over(attempt->socket);
     if (!taken) return attempt->finish(std::unexpected(taken.error()));
-    attempt->finish(PeerConnection{std::move(*taken), text_of(endpoint)});
+    attempt->finish(PeerConnection{std::move(*taken), text_of(endpoint), {}, loopback});
   };
   attempt->resolver.async_resolve(
       address.host, std::to_string(address.port), tcp::resolver::numeric_service,

@@ -20,6 +20,7 @@ struct PeerConnection {
   FileDescriptor socket;
   std::string peer;
   UniqueSsl tls = nullptr;  // of a handshake that is done; null: plain
+  bool loopback = false;    // both ends have a loopback address
 };
 
 class PeerListener {

@@ -27,6 +27,8 @@ class PathChoice {
   void connected(size_t path, uint64_t now_ns);
   // The path in use is lost.
   void lost(uint64_t now_ns);
+  // The other host has made the connection that is in use now.
+  void given_up() { in_use_.reset(); }
   // One answer to the question whether a path works.
   void probed(size_t path, bool well, uint64_t now_ns);
   // Paths to ask about: those better than the one in use.

@@ -14,6 +14,9 @@ using std::chrono::milliseconds;
 namespace {
 constexpr milliseconds kProbeInterval{1'000};
 constexpr milliseconds kProbeLimit{3'000};
+constexpr uint64_t kSoonNs = 1'000'000'000;
+constexpr milliseconds kSoonAgain{500};
+constexpr milliseconds kOthersTurn{1'000};
 }  // namespace
 
 void Peers::peer_paused(PeerSession& session, const ResumePoint& point, const Error& why) {
@@ -32,19 +35,26 @@ void Peers::peer_paused(PeerSession& session, const ResumePoint& point, const Er
   announce("peer.paused", name,
            fmt::format("the connection to host {} ({}) was lost: {}; its devices wait", name,
                        live.address, why.message));
-  if (!live.connecting) return;
-  peer->paths.lost(monotonic_ns());
+  const uint64_t now = monotonic_ns();
+  peer->paths.lost(now);
   peer->backoff = milliseconds(0);
-  try_connect(name);
+  if (!peer->configured) return;
+  // Whoever began it resumes it; the other tries when nobody comes, by the addresses that it has.
+  // A path that is lost again at once is not hammered at.
+  const bool soon = now - live.resumed_ns < kSoonNs;
+  if (live.connecting && !soon) return try_connect(name);
+  retry_after(name, live.connecting ? kSoonAgain : kOthersTurn);
 }
 
 // Over a connection that has been made, with the numbers of a session that is paused.
 void Peers::resume(const std::string& name, Reached reached) {
   Live& live = *peers_[name].live;
-  ++live.connection;
+  // Of a parity of our own, so that the two can never claim the same one; above all before.
+  live.attempt = std::max(live.attempt, live.connection) + 1;
+  if ((live.attempt % 2 == 1) != live.connecting) ++live.attempt;
   greet(
       name, reached.stream,
-      our_hello(wire::Purpose::resume, live.id, live.connection, live.paused->received),
+      our_hello(wire::Purpose::resume, live.id, live.attempt, live.paused->received),
       [this, name, reached](Peer&, const Result<Hello>& hello) { resumed(name, reached, hello); });
 }
 
@@ -72,7 +82,12 @@ void Peers::resumed(const std::string& name, const Reached& reached, const Resul
     live.session->close(fits.error());
     return;
   }
+  if (auto still = still_trusted(reached.who); !still) {
+    reached.stream->close();
+    return failed(name, still.error().message);
+  }
   peer.paths.connected(reached.path, monotonic_ns());
+  live.connection = live.attempt;
   live.who = reached.who;
   go_on(name, live, reached.stream, hello->received);
   probe_later(name);
@@ -84,6 +99,7 @@ void Peers::go_on(const std::string& name, Live& live, const std::shared_ptr<Pee
   auto connection = stream->release();
   if (!connection) return failed(name, connection.error().message);
   live.paused.reset();
+  live.resumed_ns = monotonic_ns();
   ++live.resumes;
   live.session->resume(std::move(*connection), peer_received);
   Peer& peer = peers_[name];
@@ -110,7 +126,7 @@ void Peers::probe(const std::string& name) {
   const auto found = peers_.find(name);
   if (stopping_ || found == peers_.end()) return;
   Peer& peer = found->second;
-  if (!peer.open() || !peer.live->connecting) return;  // begins again with the next connection
+  if (!peer.open() || !peer.paths.in_use()) return;  // begins again with the next connection
   if (const auto path = peer.paths.go_back(monotonic_ns()); path && !peer.connecting()) {
     move_to(name, *path);
   }
@@ -142,7 +158,11 @@ void Peers::probe_one(const std::string& name, size_t path) {
         stream->send(
             encode_hello(our_hello(wire::Purpose::probe, Identity{}, 1, 0)),
             [stream, limit, verdict](const Result<void>& sent) {
-              if (!sent) return;
+              if (!sent) {
+                limit->cancel();
+                stream->close();
+                return verdict(false);
+              }
               stream->receive_greeting([stream, limit, verdict](const Result<Hello>& hello) {
                 limit->cancel();
                 stream->close();

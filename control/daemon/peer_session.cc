@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cassert>
 #include <utility>
 
@@ -17,6 +18,8 @@ namespace {
 
 // Requests of a peer that wait for their answers.
 constexpr size_t kUnansweredMax = 256;
+// Messages of a peer that control has not looked at yet.
+constexpr size_t kUntakenMax = 1024;
 
 LatencySummary summarise(const Histogram& histogram) {
   return {histogram.percentile(50), histogram.percentile(99), histogram.percentile(99.9),
@@ -90,8 +93,14 @@ class PeerSession::OnWorker final : public SessionEvents,
     tell([point, why](PeerSession& session) { session.paused(point, why); });
   }
   void session_message(Session&, wire::MessageKind kind, uint32_t id, std::string text) override {
-    tell([kind, id, text = std::move(text)](PeerSession& session) {
-      session.took_message(kind, id, text);
+    // What control has not got round to is bounded: a peer that only asks is no peer.
+    if (untaken_->fetch_add(1) >= kUntakenMax) {
+      untaken_->fetch_sub(1);
+      return session_->close({ErrorCode::busy, "too many messages at once"});
+    }
+    loop_.post([owner = owner, untaken = untaken_, kind, id, text = std::move(text)] {
+      untaken->fetch_sub(1);
+      if (const auto session = owner.lock()) session->took_message(kind, id, text);
     });
   }
   void session_closed(Session&, Error why) override {
@@ -121,6 +130,8 @@ class PeerSession::OnWorker final : public SessionEvents,
   ControlLoop& loop_;
   WorkerThread& worker_;
   std::unique_ptr<Session> session_;
+  // Messages on their way to control; shared with those, which may outlive this.
+  std::shared_ptr<std::atomic<size_t>> untaken_ = std::make_shared<std::atomic<size_t>>(0);
   bool compresses_ = false;
   bool closed_ = false;
 };
@@ -169,6 +180,7 @@ void PeerSession::where_it_stands(std::function<void(const ResumePoint&)> done) 
 }
 
 void PeerSession::resume(PeerConnection connection, uint64_t peer_received) {
+  paused_ = false;
   auto held = std::make_shared<PeerConnection>(std::move(connection));
   on_worker_->run([held, peer_received](OnWorker& half) {
     // It may have ended meanwhile, by its time or by a user.
@@ -178,7 +190,9 @@ void PeerSession::resume(PeerConnection connection, uint64_t peer_received) {
 }
 
 void PeerSession::paused(const ResumePoint& point, const Error& why) {
-  if (state_ == State::open) events_.peer_paused(*this, point, why);
+  if (state_ != State::open) return;
+  paused_ = true;
+  events_.peer_paused(*this, point, why);
 }
 
 void PeerSession::notify(const json& notice) {
@@ -210,6 +224,13 @@ void PeerSession::answer(uint32_t id, Result<json> result) {
 void PeerSession::request(const json& request, milliseconds limit, Callback<json> done) {
   if (state_ != State::open) {
     done(fail(ErrorCode::unreachable, fmt::format("host {} is not connected", peer_name())));
+    return;
+  }
+  if (paused_) {
+    done(fail(
+        ErrorCode::unreachable,
+        fmt::format("the connection to host {} was lost and is being resumed (`farport hosts`)",
+                    peer_name())));
     return;
   }
   const uint32_t id = add_pending(limit, std::move(done));

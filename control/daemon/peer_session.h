@@ -144,6 +144,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   PeerSessionEvents& events_;
   std::shared_ptr<OnWorker> on_worker_;
   State state_ = State::open;
+  bool paused_ = false;  // no connection now
   SessionEnd end_ = SessionEnd::closed_by_peer;
   std::map<uint32_t, Pending> pending_;
   uint32_t next_request_ = 1;

@@ -30,6 +30,7 @@ Result<std::shared_ptr<PeerStream>> PeerStream::over(ControlLoop& loop, PeerConn
   std::shared_ptr<PeerStream> stream(new PeerStream());
   stream->parts_ = std::make_unique<Parts>(loop);
   stream->address_ = std::move(connection.peer);
+  stream->loopback_ = connection.loopback;
   const int flags = fcntl(connection.socket.get(), F_GETFL);
   if (flags < 0 || fcntl(connection.socket.get(), F_SETFL, flags | O_NONBLOCK) < 0) {
     return fail_errno(errno, "cannot set a socket not to block");
@@ -199,7 +200,7 @@ Result<PeerConnection> PeerStream::release() {
   if (flags < 0 || fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) < 0) {
     return fail_errno(errno, "cannot set a socket to block");
   }
-  return PeerConnection{std::move(socket), address_, std::move(tls_)};
+  return PeerConnection{std::move(socket), address_, std::move(tls_), loopback_};
 }
 
 }  // namespace farport

@@ -32,6 +32,8 @@ class PeerStream : public std::enable_shared_from_this<PeerStream> {
 
   // "192.0.2.7:7411".
   const std::string& address() const { return address_; }
+  // Both ends of it have a loopback address.
+  bool loopback() const { return loopback_; }
   // Null while it is plain.
   SSL* tls() const { return tls_.get(); }
   // "TLS_AES_128_GCM_SHA256", or "not encrypted".
@@ -70,6 +72,7 @@ class PeerStream : public std::enable_shared_from_this<PeerStream> {
 
   std::unique_ptr<Parts> parts_;
   std::string address_;
+  bool loopback_ = false;
   UniqueSsl tls_;
   std::vector<std::byte> received_;  // header and rest of the greeting
 };

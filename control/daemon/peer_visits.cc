@@ -27,6 +27,14 @@ void Peers::arrived(Visitor visitor) {
 
 void Peers::visit_begins(Visitor visitor) {
   const std::string name = visitor.hello.host_name;
+  const auto before = peers_.find(name);
+  if (before != peers_.end() && before->second.live && visitor.who.fingerprint.empty() &&
+      !before->second.live->who.fingerprint.empty()) {
+    return reception_.refuse(
+        visitor, Refusal::stolen_session,
+        {ErrorCode::denied,
+         "there is an encrypted session with this host; it must come encrypted"});
+  }
   if (!keeps(name, false, visitor.hello.boot)) {
     // Not the visitor's fault: the two have connected to each other at once.
     visitor.stream->send_and_close(
@@ -72,7 +80,7 @@ void Peers::visit_resumes(Visitor visitor) {
     }
     live = &*peer.live;
   }
-  if (live == nullptr || live->connecting || live->session->peer().boot != visitor.hello.boot) {
+  if (live == nullptr || live->session->peer().boot != visitor.hello.boot) {
     return reception_.refuse(visitor, Refusal::unknown_session,
                              {ErrorCode::not_found,
                               "there is no such session here: it has ended, or farportd was "
@@ -125,6 +133,7 @@ void Peers::take_up_visit(const std::string& name) {
                         found->second.live->connection == visitor.hello.connection;
     if (!sent || !wanted) return visitor.stream->close();
     found->second.live->who = visitor.who;
+    found->second.paths.given_up();  // the other host chooses the path now
     go_on(name, *found->second.live, visitor.stream, visitor.hello.received);
   });
 }

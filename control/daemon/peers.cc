@@ -56,17 +56,12 @@ void Peers::set_hosts(const std::vector<DirectoryHost>& hosts) {
     if (addresses.empty() || host.name == parts_.host) continue;
     wanted.insert(host.name);
     Peer& peer = peers_[host.name];
-    const auto same = [](const HostPort& a, const HostPort& b) {
-      return format_host_port(a) == format_host_port(b);
+    const auto same = [](const HostPort& one, const HostPort& other) {
+      return format_host_port(one) == format_host_port(other);
     };
-    const bool moved = !std::equal(addresses.begin(), addresses.end(), peer.addresses.begin(),
-                                   peer.addresses.end(), same);
-    if (peer.configured && !moved) continue;
+    if (peer.configured && std::ranges::equal(addresses, peer.addresses, same)) continue;
     peer.configured = true;
-    peer.addresses = std::move(addresses);
-    peer.paths = PathChoice(peer.addresses.size(), parts_.paths);
-    peer.probes.clear();
-    peer.backoff = milliseconds(0);
+    addresses_changed(host.name, std::move(addresses));
     if (!peer.open() && !peer.connecting()) try_connect(host.name);
   }
   for (auto& [name, peer] : peers_) {
@@ -80,6 +75,28 @@ void Peers::set_hosts(const std::vector<DirectoryHost>& hosts) {
   std::erase_if(peers_, [](const auto& one) {
     return !one.second.configured && !one.second.live && !one.second.connecting();
   });
+}
+
+// What was begun by the old list's places ends with it.
+void Peers::addresses_changed(const std::string& name, std::vector<HostPort> addresses) {
+  Peer& peer = peers_[name];
+  std::optional<std::string> used;
+  if (peer.paths.in_use()) used = format_host_port(peer.addresses[*peer.paths.in_use()]);
+  peer.addresses = std::move(addresses);
+  peer.paths = PathChoice(peer.addresses.size(), parts_.paths);
+  peer.probes.clear();
+  peer.connector = nullptr;
+  if (const auto greeting = std::exchange(peer.greeting, nullptr)) greeting->close();
+  if (peer.limit) peer.limit->cancel();
+  peer.backoff = milliseconds(0);
+  if (!used || !peer.open()) return;
+  peer.live->moving.reset();
+  for (size_t path = 0; path < peer.addresses.size(); ++path) {
+    if (format_host_port(peer.addresses[path]) != *used) continue;
+    peer.paths.connected(path, monotonic_ns());
+    return probe_later(name);
+  }
+  move_to(name, 0);
 }
 
 // --- connecting ---
@@ -96,7 +113,6 @@ void Peers::try_connect(const std::string& name) {
   if (stopping_ || found == peers_.end()) return;
   Peer& peer = found->second;
   if (!peer.configured || peer.open() || peer.connecting()) return;
-  if (peer.live && !peer.live->connecting) return;  // the peer resumes it, or nobody does
   if (peer.since_unix_ms == 0) peer.since_unix_ms = unix_now_ms();
   peer.connector = Connector::start(
       parts_.loop, parts_.security, name, paths_of(peer, peer.paths.order()), kConnectLimit,
@@ -111,7 +127,7 @@ void Peers::reached(const std::string& name, Result<Reached> reached) {
   if (!reached) return failed(name, reached.error().message);
   if (!peer.configured || peer.open()) return;  // it has connected to us meanwhile
   if (!peer.live) return begin(name, std::move(*reached));
-  if (peer.live->connecting) resume(name, std::move(*reached));
+  resume(name, std::move(*reached));
 }
 
 Hello Peers::our_hello(wire::Purpose purpose, const Identity& session, uint32_t connection,
@@ -185,6 +201,10 @@ void Peers::begun(const std::string& name, const Reached& reached, const Identit
     return failed(name, fmt::format("{}: {}", reached.stream->address(), named.error().message));
   }
   if (!keeps(name, true, hello.boot)) return reached.stream->close();
+  if (auto still = still_trusted(reached.who); !still) {
+    reached.stream->close();
+    return failed(name, still.error().message);
+  }
   Live live;
   live.protection = reached.stream->protection();
   live.session = start_session(reached.stream, hello, true);
@@ -324,6 +344,12 @@ void Peers::check_trust() {
   });
 }
 
+Result<void> Peers::still_trusted(const TrustedPeer& who) const {
+  if (who.fingerprint.empty()) return {};
+  const auto still = parts_.security.trust->still(who);
+  return still ? Result<void>() : Result<void>(std::unexpected(Error(still.error())));
+}
+
 // Whoever is not let in any more leaves; whoever was shown our former key is shown the new one.
 void Peers::trust_changed(bool own) {
   for (auto& [name, peer] : peers_) {
@@ -332,7 +358,7 @@ void Peers::trust_changed(bool own) {
     if (!still) {
       parts_.refusals.count(still.error().reason, peer.live->address, still.error().message);
       peer.live->session->close(still.error(), SessionEnd::trust_removed);
-    } else if (own && peer.live->connecting && peer.open() && peer.paths.in_use()) {
+    } else if (own && peer.open() && peer.paths.in_use()) {
       move_to(name, *peer.paths.in_use());
     }
   }
@@ -360,7 +386,7 @@ std::vector<HostEntry> Peers::list() const {
       entry.resumes = peer.live->resumes;
     }
     for (size_t path = 0; path < peer.addresses.size(); ++path) {
-      const bool used = peer.open() && peer.live->connecting && peer.paths.in_use() == path;
+      const bool used = peer.open() && peer.paths.in_use() == path;
       entry.paths.push_back({format_host_port(peer.addresses[path]), used ? "in use"
                                                                      : peer.paths.well(path)
                                                                          ? "well"
@@ -408,6 +434,12 @@ std::vector<std::shared_ptr<PeerSession>> Peers::open_sessions() const {
     if (peer.live) open.push_back(peer.live->session);
   }
   return open;
+}
+
+void Peers::end_paused(const Error& why) {
+  for (auto& [name, peer] : peers_) {
+    if (peer.live && peer.live->paused) peer.live->session->close(why);
+  }
 }
 
 void Peers::stop(const Error& why, std::function<void()> done) {

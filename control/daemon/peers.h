@@ -7,7 +7,7 @@
 //
 // When two hosts connect to each other at once, both keep the session that the host with the
 // smaller name connected. A peer that has started again (another boot id) replaces whatever is left
-// of its former self. The connecting side resumes; the other waits for it.
+// of its former self. The connecting side resumes; the other does, too, when nobody comes.
 //
 // Thread rule: the control thread.
 #pragma once
@@ -58,6 +58,8 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   // Peers that are new are connected to, those that are gone are closed.
   void set_hosts(const std::vector<DirectoryHost>& hosts);
   void accepted(PeerConnection connection) { reception_.accepted(std::move(connection)); }
+  // Ends sessions that have no connection: nothing of them can be ended in order.
+  void end_paused(const Error& why);
   // No more connecting or accepting; open sessions end with `why`, then `done`.
   void stop(const Error& why, std::function<void()> done);
 
@@ -72,9 +74,11 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   // The session of a pair of hosts, and the connection under it.
   struct Live {
     std::shared_ptr<PeerSession> session;
-    bool connecting = false;  // we did, and do
+    bool connecting = false;  // we began it
     Identity id{};
-    uint32_t connection = 1;
+    uint32_t connection = 1;  // the one in use, or used last
+    uint32_t attempt = 1;     // the latest that we have claimed: odd where we began it, or even
+    uint64_t resumed_ns = 0;
     TrustedPeer who;
     std::optional<ResumePoint> paused;
     std::string paused_by;
@@ -111,6 +115,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   void begun(const std::string& name, const Reached& reached, const Identity& id,
              const Hello& hello);
   void failed(const std::string& name, const std::string& why);
+  void addresses_changed(const std::string& name, std::vector<HostPort> addresses);
   void retry_after(const std::string& name, std::chrono::milliseconds delay);
   Result<void> check_name(const std::string& meant, const Hello& hello) const;
   void greet(const std::string& name, const std::shared_ptr<PeerStream>& stream, Hello hello,
@@ -126,6 +131,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   Peer* peer_of(const PeerSession& session, std::string* name = nullptr);
   void trust_changed(bool own);
   void check_trust();
+  Result<void> still_trusted(const TrustedPeer& who) const;
 
   // peer_visits.cc
   void arrived(Visitor visitor);

@@ -35,7 +35,7 @@ void Reception::accepted(PeerConnection connection) {
         {ErrorCode::timed_out, fmt::format("it said nothing within {} s", kGreetingLimit.count())},
         guest->secured);
   });
-  if (!security_.needs_tls(guest->stream->address())) {
+  if (!security_.needs_tls(*guest->stream)) {
     guest->secured = true;
     return greet(guest);
   }
@@ -65,20 +65,18 @@ void Reception::greeted(Place guest, const Result<Hello>& hello) {
   }
   Visitor visitor{guest->stream, {}, *hello};
   if (guest->stream->tls() != nullptr) {
-    auto who = security_.trust->check(*guest->stream->tls(), "");
-    // A certificate may name several hosts: which of them this is, it has said.
-    if (who && who->host != hello->host_name && who->by_authority) {
-      who = security_.trust->check(*guest->stream->tls(), hello->host_name);
-    }
+    // By the name that it has said: a known name with another key is told so, loudly.
+    auto who = security_.trust->check(*guest->stream->tls(), hello->host_name);
     if (!who) return turn_away(guest, who.error().reason, who.error(), true);
-    if (who->host != hello->host_name) {
-      return turn_away(
-          guest, Refusal::wrong_host,
-          {ErrorCode::denied, fmt::format("it calls itself {} and has the key of host {}",
-                                          hello->host_name, who->host)},
-          true);
-    }
     visitor.who = std::move(*who);
+  } else if (security_.trust != nullptr && security_.trust->knows(hello->host_name)) {
+    return turn_away(
+        guest, Refusal::not_tls,
+        {ErrorCode::denied,
+         fmt::format("host {} is known here by its key: it must come encrypted ([trust] "
+                     "loopback = true on both, or `farport trust remove {}` here)",
+                     hello->host_name, hello->host_name)},
+        true);
   } else {
     visitor.who.host = hello->host_name;
   }

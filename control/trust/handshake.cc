@@ -14,9 +14,6 @@ namespace {
 // What a peer may make us hold for its certificates before it is known: a chain of depth_max of the
 // largest kind in use fits.
 constexpr size_t kCertificateBytesMax = 32 << 10;
-// AES first: two hosts that carry disks have it in hardware.
-constexpr const char* kCiphers =
-    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 
 // "farport/1" with its length, as it is sent (RFC 7301 3.1).
 std::string protocol_list() {
@@ -53,7 +50,6 @@ bool configure(SSL_CTX& context, const HostIdentity& identity) {
       SSL_CTX_set_max_proto_version(&context, TLS1_3_VERSION) == 1 &&
       SSL_CTX_set_num_tickets(&context, 0) == 1 && SSL_CTX_set_max_early_data(&context, 0) == 1 &&
       SSL_CTX_set_recv_max_early_data(&context, 0) == 1 &&
-      SSL_CTX_set_ciphersuites(&context, kCiphers) == 1 &&
       // 0 is success here, unlike elsewhere.
       SSL_CTX_set_alpn_protos(&context, reinterpret_cast<const unsigned char*>(protocols.data()),
                               static_cast<unsigned>(protocols.size())) == 0 &&

@@ -53,6 +53,7 @@ class HostTrust final : public Trust {
   Result<UniqueSsl> begin(TlsRole role) override;
   std::expected<TrustedPeer, TrustError> check(SSL& ssl, const std::string& expected) override;
   std::expected<void, TrustError> still(const TrustedPeer& peer) override;
+  bool knows(const std::string& host) const override { return !known_.keys_of(host).empty(); }
   std::string fingerprint() const override { return identity_.fingerprint; }
   void on_change(std::function<void(bool own)> changed) override { changed_ = std::move(changed); }
 

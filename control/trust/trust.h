@@ -45,6 +45,8 @@ class Trust {
   // Whether the peer of an open session would be let in now; denied: why not any more. Certificates
   // also end by themselves: ask once a minute.
   virtual std::expected<void, TrustError> still(const TrustedPeer& peer) = 0;
+  // Whether the host has a pinned key here: then nobody is it without that key.
+  virtual bool knows(const std::string& host) const = 0;
   // This host's own, that others are shown.
   virtual std::string fingerprint() const = 0;
   // Called when still() may answer otherwise, or this host's own key or certificate is another.

@@ -254,6 +254,70 @@ TEST_F(SessionTest, NotResumedInTimeItUnplugsAndFreesEverything) {
   EXPECT_EQ(b_.channels_closed.size(), 1u);
 }
 
+// A peer may cut the connection inside a submit and send another one in its place: memory was made
+// for the first, and the second was written into it.
+TEST_F(SessionTest, ASubmitThatWasCutOffMayComeAgainAsAnother) {
+  start();
+  Ends ends = open_channel(1);
+  run();
+  const auto submit_of = [](uint32_t length) {
+    return std::pair{wire::FrameHeader{.bytes = uint32_t{sizeof(wire::SubmitBody)} + length,
+                                       .type = static_cast<uint8_t>(wire::FrameType::submit),
+                                       .body_bytes = sizeof(wire::SubmitBody),
+                                       .flags = 0,
+                                       .number = 1,
+                                       .acknowledged = 0,
+                                       .channel = 1,
+                                       .transfer = 0x10007},
+                     [length] {
+                       wire::SubmitBody body{};
+                       body.length = length;
+                       body.endpoint = 0x01;
+                       body.type = static_cast<uint8_t>(TransferType::bulk);
+                       std::vector<std::byte> bytes(sizeof body + length, std::byte{7});
+                       std::memcpy(bytes.data(), &body, sizeof body);
+                       return bytes;
+                     }()};
+  };
+  const auto first = submit_of(64);
+  a_.link->inject(first.first, first.second);
+  a_.link->arrive();  // its head: memory is made for 64 bytes
+  cut();
+  resume();
+  const auto second = submit_of(60'000);
+  a_.link->inject(second.first, second.second);
+  run();
+  ASSERT_EQ(ends.device->in_flight.size(), 1u);
+  EXPECT_EQ(ends.device->in_flight[0]->length, 60'000u);
+  EXPECT_EQ(ends.device->in_flight[0]->data().back(), std::byte{7});
+}
+
+TEST_F(SessionTest, APeerThatTakesNoAnswersIsLeft) {
+  start();
+  for (size_t i = 0; i <= limits::messages_kept_max && !a_.closed; ++i) {
+    a_.session->send_message(wire::MessageKind::response, 1, "{}");
+  }
+  run();
+  EXPECT_TRUE(a_.closed);
+  EXPECT_NE(a_.why.message.find("does not take the answers"), std::string::npos) << a_.why.message;
+}
+
+// A path that lets a greeting through and nothing else would be resumed for ever.
+TEST_F(SessionTest, ResumesThatBringNothingDoNotCount) {
+  start();
+  open_channel(1);
+  run();
+  for (int second = 0; second < 40 && !a_.closed; ++second) {
+    if (second > 0 && both_paused()) resume();
+    cut();
+    loop_.advance(1'000'000'000);
+    for (int i = 0; i < 4; ++i) loop_.flush();
+  }
+  run();
+  EXPECT_TRUE(a_.closed);
+  EXPECT_TRUE(a_.session->timed_out());
+}
+
 TEST_F(SessionTest, SilentPeerPausesTheSession) {
   start();
   for (int i = 0; i < 60 && a_.pauses == 0; ++i) {
