@@ -60,7 +60,7 @@ Result<KnownHosts> KnownHosts::parse(std::string_view text, std::string_view fil
     const size_t end = text.find('\n');
     std::string_view line = text.substr(0, end);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (line.ends_with('\r')) line.remove_suffix(1);
+    while (line.ends_with('\r')) line.remove_suffix(1);
     std::string_view rest = line;
     PinnedKey key;
     key.name = take_word(rest);

@@ -12,6 +12,7 @@ std::vector<std::string> examples() {
       "west " + key + "\nwest " + key + "\n",
       "west " + key + "\neast " + key + "\n",
       "west SHA256:short\n",
+      "# ours\r\r\r\n",
   };
 }
 }  // namespace farport::fuzz
