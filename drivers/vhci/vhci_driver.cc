@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cerrno>
 
 #include "devices/usbip/device_record.h"
@@ -27,6 +28,9 @@ Result<FileDescriptor> open_for_writing(const std::string& path) {
   }
   return fail_errno(error, path);
 }
+
+// By this process; -1: none.
+std::atomic<int> port_used_last{-1};
 
 Error no_free_port(bool super_speed) {
   return {ErrorCode::busy, std::string("no free virtual USB port for a ") +
@@ -90,19 +94,30 @@ Result<void> VhciDriver::start(Worker& worker, DriverPort& port) {
 }
 
 // Another process may take a port between our reading of the list and our writing: then the next.
+// A device that comes back on the port it has just left is taken by the kernel for the same one,
+// reset: it would go on in the middle. So the port used last comes last.
 Result<uint32_t> VhciDriver::attach(int socket, const DeviceInfo& info) {
   const bool super_speed = vhci::needs_super_speed(info.speed);
   std::vector<uint32_t> taken;
+  if (const int used = port_used_last.load(); used >= 0)
+    taken.push_back(static_cast<uint32_t>(used));
   while (true) {
     const auto ports = vhci::read_ports(settings_.directory);
     if (!ports) return std::unexpected(ports.error());
     const auto number = vhci::find_free_port(*ports, super_speed, taken);
+    if (!number && port_used_last.exchange(-1) >= 0) {
+      taken.clear();
+      continue;
+    }
     if (!number) return std::unexpected(no_free_port(super_speed));
     const std::string line = std::to_string(*number) + " " + std::to_string(socket) + " " +
                              std::to_string(usbip::devid_of(info)) + " " +
                              std::to_string(usbip::speed_code(info.speed));
     const int error = settings_.write(attach_file_.get(), line);
-    if (error == 0) return *number;
+    if (error == 0) {
+      port_used_last = static_cast<int>(*number);
+      return *number;
+    }
     if (error != EBUSY) {
       return fail_errno(error, "the kernel refused the device on its virtual USB port " +
                                    std::to_string(*number));
