@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#include <atomic>
 #include <cerrno>
 
 #include "devices/usbip/device_record.h"
@@ -28,9 +27,6 @@ Result<FileDescriptor> open_for_writing(const std::string& path) {
   }
   return fail_errno(error, path);
 }
-
-// By this process; -1: none.
-std::atomic<int> port_used_last{-1};
 
 Error no_free_port(bool super_speed) {
   return {ErrorCode::busy, std::string("no free virtual USB port for a ") +
@@ -99,13 +95,13 @@ Result<void> VhciDriver::start(Worker& worker, DriverPort& port) {
 Result<uint32_t> VhciDriver::attach(int socket, const DeviceInfo& info) {
   const bool super_speed = vhci::needs_super_speed(info.speed);
   std::vector<uint32_t> taken;
-  if (const int used = port_used_last.load(); used >= 0)
+  if (const int used = settings_.port_used_last->load(); used >= 0)
     taken.push_back(static_cast<uint32_t>(used));
   while (true) {
     const auto ports = vhci::read_ports(settings_.directory);
     if (!ports) return std::unexpected(ports.error());
     const auto number = vhci::find_free_port(*ports, super_speed, taken);
-    if (!number && port_used_last.exchange(-1) >= 0) {
+    if (!number && settings_.port_used_last->exchange(-1) >= 0) {
       taken.clear();
       continue;
     }
@@ -115,7 +111,7 @@ Result<uint32_t> VhciDriver::attach(int socket, const DeviceInfo& info) {
                              std::to_string(usbip::speed_code(info.speed));
     const int error = settings_.write(attach_file_.get(), line);
     if (error == 0) {
-      port_used_last = static_cast<int>(*number);
+      *settings_.port_used_last = static_cast<int>(*number);
       return *number;
     }
     if (error != EBUSY) {

@@ -21,6 +21,9 @@ struct VhciSettings {
   std::function<int(int file, const std::string& line)> write = write_line;
 
   static int write_line(int file, const std::string& line);
+  // The port that this process used last; a process-wide one, or a test's own.
+  std::atomic<int>* port_used_last = &process_port_used_last;
+  static inline std::atomic<int> process_port_used_last{-1};
 };
 
 class VhciDriver final : public Driver, private usbip::UrbStream::Events {

@@ -5,6 +5,7 @@ usage: resuming.py FARPORTD [NAME]..."""
 import contextlib
 import random
 import resource
+import signal
 import socket
 import struct
 import threading
@@ -151,6 +152,35 @@ def the_next_path_and_back():
                        peer_of(b, "a")["state"] == "connected")
             bytes_.wait_rounds(2)
         check([one["id"] for one in b.attachments()] == [attached["id"]], f"attachments: {b.attachments()}")
+
+
+@test
+def the_other_side_resumes_when_nobody_comes():
+    with hosts() as (a, b, [wire]):
+        attached = b.attach(PORT)
+        a.write_config(f'{DEVICES}[[peer]]\nname = "b"\naddress = "127.0.0.1:{b.port}"\n')
+        a.process.send_signal(signal.SIGHUP)
+        wait_until("a knows an address of b", lambda: peer_of(a, "b")["paths"])
+        with echo(attached["path"]) as bytes_:
+            bytes_.wait_rounds(1)
+            wire.close_port()  # b's only address of a
+            wait_until("a has resumed it", lambda: peer_of(b, "a")["resumes"] > 0)
+            bytes_.wait_rounds(2)
+        check([one["id"] for one in b.attachments()] == [attached["id"]], f"attachments: {b.attachments()}")
+
+
+@test
+def a_reload_with_other_addresses_moves_the_session():
+    with hosts(paths=2) as (_, b, [first, second]):
+        attached = b.attach(PORT)
+        with echo(attached["path"]) as bytes_:
+            bytes_.wait_rounds(1)
+            b.write_config(f'[[peer]]\nname = "a"\naddress = "127.0.0.1:{second.port}"\n')
+            b.process.send_signal(signal.SIGHUP)
+            wait_until("it uses the address that is left",
+                       lambda: peer_of(b, "a")["address"].endswith(f":{second.port}") and
+                       peer_of(b, "a")["state"] == "connected")
+            bytes_.wait_rounds(2)
 
 
 # --- attackers (in plain text: what an attacker with a key could say) ---

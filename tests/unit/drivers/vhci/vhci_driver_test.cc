@@ -3,6 +3,7 @@
 #include "drivers/vhci/vhci_driver.h"
 
 #include <gtest/gtest.h>
+#include <atomic>
 
 #include <filesystem>
 #include <fstream>
@@ -31,6 +32,7 @@ class VhciDriverTest : public testing::Test, public LocalChannel::Events {
     std::ofstream(folder_ / "attach");
     std::ofstream(folder_ / "detach");
     settings_.directory = folder_;
+    settings_.port_used_last = &port_used_last_;
     settings_.write = [this](int, const std::string& line) { return write(line); };
   }
   ~VhciDriverTest() override { std::filesystem::remove_all(folder_); }
@@ -75,6 +77,7 @@ class VhciDriverTest : public testing::Test, public LocalChannel::Events {
   }
 
   std::filesystem::path folder_;
+  std::atomic<int> port_used_last_{-1};
   VhciSettings settings_;
   std::unique_ptr<Worker> worker_ = std::move(Worker::create({}).value());
   std::unique_ptr<Peer> kernel_;
@@ -95,6 +98,25 @@ TEST_F(VhciDriverTest, AttachesToAFreePortAndDetachesCleanly) {
   EXPECT_EQ(written_, (std::vector<std::string>{"1", "1"}));
   EXPECT_TRUE(detached_);
   EXPECT_TRUE(kernel_->at_end());
+}
+
+// On its old port the kernel takes it for the same device, reset, and goes on in the middle.
+TEST_F(VhciDriverTest, ADeviceThatComesBackTakesAnotherPort) {
+  for (const char* port : {"vhci port 1", "vhci port 2", "vhci port 1"}) {
+    why_.reset();
+    open(std::make_unique<FakeDevice>(info(UsbSpeed::high)));
+    EXPECT_EQ(channel_->driver().path(), port);
+    close();
+  }
+}
+
+TEST_F(VhciDriverTest, TheOnlyPortIsTakenAgain) {
+  for (int turn = 0; turn < 2; ++turn) {
+    why_.reset();
+    open(std::make_unique<FakeDevice>(info(UsbSpeed::super)));
+    EXPECT_EQ(channel_->driver().path(), "vhci port 15");
+    close();
+  }
 }
 
 TEST_F(VhciDriverTest, SuperSpeedPlusBecomesSuperOnTheOtherHalf) {
