@@ -178,6 +178,8 @@ def exchange(path, data, limit_s=PATIENCE_S):
     terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
     try:
         tty.setraw(terminal, termios.TCSANOW)
+        waiting = select.poll()  # select() takes no descriptor above 1023
+        waiting.register(terminal, select.POLLIN)
         sent = 0
         back = b""
         until = time.monotonic() + limit_s
@@ -186,11 +188,12 @@ def exchange(path, data, limit_s=PATIENCE_S):
                 raise AssertionError(f"{len(back)} of {len(data)} bytes came back through {path}")
             # Little at a time: the port's line is slower than the pty.
             writable = sent < len(data) and sent - len(back) < 1024
-            readable, ready, _ = select.select([terminal], [terminal] if writable else [], [], 0.1)
-            if ready:
-                sent += os.write(terminal, data[sent:sent + 256])
-            if readable:
-                back += os.read(terminal, 4096)
+            waiting.modify(terminal, select.POLLIN | (select.POLLOUT if writable else 0))
+            for _, events in waiting.poll(100):
+                if events & select.POLLOUT:
+                    sent += os.write(terminal, data[sent:sent + 256])
+                if events & (select.POLLIN | select.POLLHUP):
+                    back += os.read(terminal, 4096)
         return back
     finally:
         os.close(terminal)
