@@ -87,6 +87,9 @@ void Connector::secured(const Path& path, std::shared_ptr<PeerStream> stream,
   }
   auto who = security_.trust->check(*stream->tls(), host_);
   if (!who) {
+    if (security_.refusals != nullptr) {
+      security_.refusals->count(who.error().reason, stream->address(), who.error().message);
+    }
     // Told there too, where a person may look.
     stream->send_and_close(encode_refusal(
         {ErrorCode::denied, fmt::format("it does not take this host's key: {}",

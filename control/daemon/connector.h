@@ -23,6 +23,7 @@ namespace farport {
 struct Security {
   std::shared_ptr<Trust> trust;
   bool on_loopback = false;
+  Refusals* refusals = nullptr;  // who was refused is counted there
 
   bool needs_tls(const PeerStream& stream) const { return !stream.loopback() || on_loopback; }
 };

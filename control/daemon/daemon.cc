@@ -127,8 +127,9 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
       loans_(catalogue_, events_, settings_.host),
       lender_(*loop_, loans_),
       peers_({*loop_, pointers(workers_), events_, lender_,
-              Security{settings_.trust, settings_.encrypt_loopback}, refusals_, settings_.host,
-              boot_, settings_.sessions_max, settings_.resume_timeout_ns, settings_.paths}),
+              Security{settings_.trust, settings_.encrypt_loopback, &refusals_}, refusals_,
+              settings_.host, boot_, settings_.sessions_max, settings_.resume_timeout_ns,
+              settings_.paths}),
       attachments_(
           {*loop_, *workers_.front(), loans_, peers_, settings_.drivers, events_, settings_.host,
            settings_.bus_rate ? settings_.bus_rate : [](const DeviceInfo&) { return uint64_t{0}; },
