@@ -92,8 +92,8 @@ void Connector::secured(const Path& path, std::shared_ptr<PeerStream> stream,
     }
     // Told there too, where a person may look.
     stream->send_and_close(encode_refusal(
-        {ErrorCode::denied, fmt::format("it does not take this host's key: {}",
-                                        "see the log of farportd there, or `farport hosts`")}));
+        {ErrorCode::denied,
+         "it does not take this host's key: see `farport hosts` there, which names the command"}));
     return failed(path, who.error());
   }
   finish(Reached{std::move(stream), std::move(*who), path.path});
@@ -103,7 +103,11 @@ void Connector::failed(const Path&, const Error& why) {
   errors_.push_back(why);
   if (++failed_ == paths_.size()) {
     std::string all;
-    for (const Error& error : errors_) all += (all.empty() ? "" : "; ") + error.message;
+    for (const Error& error : errors_) {
+      // A key that is refused is refused at every address alike.
+      if (all.find(error.message) != std::string::npos) continue;
+      all += (all.empty() ? "" : "; ") + error.message;
+    }
     return finish(fail(errors_.front().code, all));
   }
   if (begun_ == failed_) next();

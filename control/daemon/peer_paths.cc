@@ -16,7 +16,6 @@ constexpr milliseconds kProbeInterval{1'000};
 constexpr milliseconds kProbeLimit{3'000};
 constexpr uint64_t kSoonNs = 1'000'000'000;
 constexpr milliseconds kSoonAgain{500};
-constexpr milliseconds kOthersTurn{1'000};
 }  // namespace
 
 void Peers::peer_paused(PeerSession& session, const ResumePoint& point, const Error& why) {
@@ -26,7 +25,10 @@ void Peers::peer_paused(PeerSession& session, const ResumePoint& point, const Er
   Live& live = *peer->live;
   live.paused = point;
   live.paused_by = why.message;
-  if (live.resuming) return take_up_visit(name);
+  if (live.resuming) {
+    live.moving.reset();  // the other host was faster
+    return take_up_visit(name);
+  }
   if (live.moving) {
     Reached to = std::move(*std::exchange(live.moving, {}));
     return resume(name, std::move(to));

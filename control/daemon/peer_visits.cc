@@ -41,8 +41,7 @@ void Peers::visit_begins(Visitor visitor) {
         encode_refusal({ErrorCode::busy, "there is a session between the two hosts already"}));
     return;
   }
-  const auto known = peers_.find(name);
-  const bool replaces = known != peers_.end() && known->second.live.has_value();
+  const bool replaces = before != peers_.end() && before->second.live.has_value();
   if (!replaces && open_sessions().size() >= parts_.sessions_max) {
     return reception_.refuse(
         visitor, Refusal::too_many_sessions,
@@ -53,7 +52,8 @@ void Peers::visit_begins(Visitor visitor) {
   // A greeting is far shorter than any socket's room: it leaves at once.
   stream->send(encode_hello(our_hello(wire::Purpose::begin, visitor.hello.session, 1, 0)),
                [this, name, visitor = std::move(visitor)](const Result<void>& sent) {
-                 if (!sent || stopping_ || !keeps(name, false, visitor.hello.boot)) {
+                 if (!sent || stopping_ || !keeps(name, false, visitor.hello.boot) ||
+                     !still_trusted(visitor.who)) {
                    return visitor.stream->close();
                  }
                  Live live;
@@ -123,6 +123,7 @@ void Peers::take_up_visit(const std::string& name) {
   Live& live = *peers_[name].live;
   const Visitor visitor = std::move(*std::exchange(live.resuming, {}));
   if (auto fits = check_resume(*live.paused, visitor.hello.received); !fits) {
+    retry_after(name, kOthersTurn);  // nobody else goes on with it
     return reception_.refuse(visitor, Refusal::future_numbers, fits.error());
   }
   const Hello hello =
@@ -131,7 +132,10 @@ void Peers::take_up_visit(const std::string& name) {
     const auto found = peers_.find(name);
     const bool wanted = found != peers_.end() && found->second.live && found->second.live->paused &&
                         found->second.live->connection == visitor.hello.connection;
-    if (!sent || !wanted) return visitor.stream->close();
+    if (!sent || !wanted || !still_trusted(visitor.who)) {
+      if (found != peers_.end()) retry_after(name, kOthersTurn);
+      return visitor.stream->close();
+    }
     found->second.live->who = visitor.who;
     found->second.paths.given_up();  // the other host chooses the path now
     go_on(name, *found->second.live, visitor.stream, visitor.hello.received);

@@ -273,7 +273,8 @@ void Peers::adopt(const std::string& name, Live live) {
     parts_.lender.session_ending(*old->session);
     const bool restarted = session->peer().boot != old->session->peer().boot;
     old->session->close(
-        {ErrorCode::busy, "a newer session of the same two hosts replaces this one"},
+        {ErrorCode::busy, restarted ? "farportd was started again there"
+                                    : "a newer session of the same two hosts replaces this one"},
         restarted ? SessionEnd::peer_restarted : SessionEnd::replaced);
   } else {
     peer.since_unix_ms = unix_now_ms();

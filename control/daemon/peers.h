@@ -133,6 +133,9 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   void check_trust();
   Result<void> still_trusted(const TrustedPeer& who) const;
 
+  // How long whoever did not begin a session leaves it to the other to resume it.
+  static constexpr std::chrono::milliseconds kOthersTurn{1'000};
+
   // peer_visits.cc
   void arrived(Visitor visitor);
   void visit_begins(Visitor visitor);
