@@ -93,11 +93,16 @@ void SocketStream::receive() {
   }
   assert(left < inbox_bytes && "whoever reads takes whole messages out of the inbox");
   receive_.parts[count++] = {inbox_.data() + left, inbox_bytes - left};
+  receive_.asked = 0;
+  for (size_t i = 0; i < count; ++i) receive_.asked += receive_.parts[i].iov_len;
   receive_.message = {};
   receive_.message.msg_iov = receive_.parts.data();
   receive_.message.msg_iovlen = count;
   receive_.outstanding = true;
-  io_uring_prep_recvmsg(worker_.prepare(receive_), socket_.get(), &receive_.message, 0);
+  io_uring_sqe* sqe = worker_.prepare(receive_);
+  io_uring_prep_recvmsg(sqe, socket_.get(), &receive_.message, 0);
+  // There is nothing to be had before the peer writes again: do not try, wait for it.
+  if (drained_) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 }
 
 void SocketStream::receive_completed(int result) {
@@ -112,6 +117,7 @@ void SocketStream::receive_completed(int result) {
   }
   if (result == 0) return end("the peer closed the connection");
   if (result < 0) return end(std::string("the connection failed: ") + std::strerror(-result));
+  drained_ = static_cast<size_t>(result) < receive_.asked;
   store(static_cast<size_t>(result));
   events_.received();
   receive();
@@ -147,8 +153,24 @@ void SocketStream::flush() {
   events_.closed();
 }
 
+// Mostly the socket has room: the ring is for when it does not.
 void SocketStream::transmit() {
-  if (send_.outstanding || queue_ == nullptr || ended_ || closing_) return;
+  while (!send_.outstanding && queue_ != nullptr && !ended_ && !closing_) {
+    gather();
+    const ssize_t sent = sendmsg(socket_.get(), &send_.message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      take_off(static_cast<size_t>(sent));
+    } else if (errno == EAGAIN) {
+      send_.outstanding = true;
+      io_uring_prep_sendmsg(worker_.prepare(send_), socket_.get(), &send_.message, MSG_NOSIGNAL);
+    } else if (errno != EINTR) {
+      return end(std::string("the connection failed: ") + std::strerror(errno));
+    }
+  }
+}
+
+// As many messages as fit one call.
+void SocketStream::gather() {
   size_t count = 0;
   for (const Outgoing* message = queue_; message != nullptr; message = message->next) {
     if (count + message->part_count > Send::parts_max) break;
@@ -159,8 +181,6 @@ void SocketStream::transmit() {
   send_.message = {};
   send_.message.msg_iov = send_.parts.data();
   send_.message.msg_iovlen = count;
-  send_.outstanding = true;
-  io_uring_prep_sendmsg(worker_.prepare(send_), socket_.get(), &send_.message, MSG_NOSIGNAL);
 }
 
 void SocketStream::send_completed(int result) {
@@ -174,7 +194,12 @@ void SocketStream::send_completed(int result) {
     return;
   }
   if (result < 0) return end(std::string("the connection failed: ") + std::strerror(-result));
-  auto sent = static_cast<size_t>(result);
+  take_off(static_cast<size_t>(result));
+  transmit();
+}
+
+// So many bytes of the queue are with the kernel.
+void SocketStream::take_off(size_t sent) {
   while (queue_ != nullptr && !closing_) {
     size_t left = 0;
     for (size_t i = 0; i < queue_->part_count; ++i) {
@@ -190,7 +215,6 @@ void SocketStream::send_completed(int result) {
     queue_ = message.next;
     events_.sent(message);
   }
-  transmit();
 }
 
 void SocketStream::end(std::string_view reason) {

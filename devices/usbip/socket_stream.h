@@ -90,6 +90,7 @@ class SocketStream final : private Flushable {
     SocketStream& stream;
     msghdr message{};
     std::array<iovec, 3> parts{};
+    size_t asked = 0;  // bytes that the parts have room for
     bool outstanding = false;
   };
   struct Send final : RingOperation {
@@ -108,6 +109,8 @@ class SocketStream final : private Flushable {
   void store(size_t received);
   void drain_inbox();
   void transmit();
+  void gather();
+  void take_off(size_t sent);
   void send_completed(int result);
   void end(std::string_view reason);
 
@@ -124,6 +127,7 @@ class SocketStream final : private Flushable {
   size_t inbox_end_ = 0;
   bool started_ = false;
   bool paused_ = false;
+  bool drained_ = false;  // the last receive got less than it asked for
   bool ended_ = false;
   bool closing_ = false;
   bool closed_ = false;
