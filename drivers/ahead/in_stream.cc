@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <utility>
 
 namespace farport {
 
@@ -84,6 +85,12 @@ void InStream::hold(bool on) {
   pump();
 }
 
+bool InStream::fail_first(TransferStatus status) {
+  if (waiting_.empty()) return false;
+  done(status);
+  return true;
+}
+
 void InStream::completed(Transfer& transfer) {
   if ((transfer.ahead_state & abandoned) != 0) return port_.release(rule_, transfer);
   for (Stage& stage : std::span(stages_).first(count_)) {
@@ -125,11 +132,20 @@ void InStream::pump() {
   }
 }
 
+// Whether all that the stage gives can go to the transfer by an exchange of their memory, which is
+// of one kind and which nothing else refers to: reads send no bytes.
+bool InStream::exchangeable(const Transfer& transfer, const Stage& stage) {
+  return stage.used == 0 && transfer.actual == 0 && transfer.packet_count == 0 &&
+         stage.transfer->buffer.capacity() == transfer.buffer.capacity();
+}
+
 void InStream::serve(Transfer& transfer, Stage& stage) {
   const Transfer& from = *stage.transfer;
   const uint32_t left = from.actual - stage.used;
   const uint32_t count = std::min(left, transfer.length - transfer.actual);
-  if (count > 0) {
+  if (count == left && exchangeable(transfer, stage)) {
+    std::swap(transfer.buffer, stage.transfer->buffer);
+  } else if (count > 0) {
     std::memcpy(transfer.data().data() + transfer.actual, from.data().data() + stage.used, count);
   }
   stage.used += count;

@@ -49,6 +49,9 @@ class InStream {
   // that is answered from one save a round trip.
   void set_told(bool told) { told_ = told; }
 
+  // Gives the consumer's first transfer that waits back with this status; false: none waits.
+  bool fail_first(TransferStatus status);
+
   // One that was submitted here, of either kind, is back.
   void completed(Transfer& transfer);
   void stop(TransferStatus status);
@@ -68,6 +71,7 @@ class InStream {
 
   void pump();
   void serve(Transfer& transfer, Stage& stage);
+  static bool exchangeable(const Transfer& transfer, const Stage& stage);
   bool drop_cancelled();
   void read_for_real(Transfer& transfer);
   void done(TransferStatus status);

@@ -22,7 +22,7 @@ constexpr uint8_t kResetRequest = 0xff;  // Bulk-Only Mass Storage Reset (BOT 3.
 constexpr uint8_t kSetFeature = 0x03;
 
 // Of a consumer's OUT transfer, in Transfer::ahead_state.
-enum : uint32_t { cancel_requested = 1, is_command = 2, is_held = 4, is_abandoned = 8 };
+enum : uint32_t { cancel_requested = 1, is_held = 2, is_abandoned = 4 };
 
 // Devices that need a pause between the stages: Linux's US_FL_GO_SLOW (unusual_devs.h).
 bool needs_pauses(const DeviceInfo& info) {
@@ -70,13 +70,20 @@ MassStorageRule::MassStorageRule(RulePort& port, const usb::Interface& interface
       out_packet_bytes_(out.max_packet_bytes()),
       stream_(port, *this, in.address, in.max_packet_bytes()) {}
 
+MassStorageRule::~MassStorageRule() { port_.loop().forget(*this); }
+
+// The consumer has been told that its wrapper was taken: what it asks for now, it has not asked for
+// ahead of us.
+void MassStorageRule::flush() { stream_.set_told(true); }
+
 bool MassStorageRule::submitted(Transfer& transfer) {
   if (transfer.in()) {
-    if (std::exchange(writing_, false)) deviation();  // it sends no more, and said that it would
-    stream_.submitted(transfer);
-  } else if (stream_.in_flight() && (!held_.empty() || (!writing_ && is_wrapper(transfer)))) {
-    // A command although the one before it was not read to its end. Whatever is in flight ahead
-    // ends first, as the device would not have been asked for it; what it brings is kept.
+    read(transfer);
+  } else if (stream_.in_flight() &&
+             (!held_.empty() || (!writing_ && (is_wrapper(transfer) || early_ != nullptr)))) {
+    // A command although the one before it was not read to its end, or data that it did not tell
+    // of. Whatever is in flight ahead ends first, as the device would not have been asked for it;
+    // what it brings is kept.
     deviation();
     transfer.ahead_state = is_held;
     held_.push(transfer);
@@ -85,6 +92,18 @@ bool MassStorageRule::submitted(Transfer& transfer) {
     take_out(transfer);
   }
   return true;
+}
+
+void MassStorageRule::read(Transfer& transfer) {
+  if (std::exchange(writing_, false)) {
+    deviation();  // it sends no more, and said that it would
+    early_failed_.reset();
+  }
+  if (early_failed_) {
+    transfer.status = *std::exchange(early_failed_, std::nullopt);
+    return port_.finish(transfer);
+  }
+  stream_.submitted(transfer);
 }
 
 void MassStorageRule::take_out(Transfer& transfer) {
@@ -113,34 +132,39 @@ void MassStorageRule::command(Transfer& wrapper) {
   if (data_bytes > data_bytes_max) return send_plain(wrapper);
   Transfer* const data = data_bytes != 0 ? stream_.make(data_bytes, chain_) : nullptr;
   Transfer* const status = stream_.make(kStatusBytes, chain_);
-  if (status == nullptr || (data_bytes != 0 && data == nullptr)) {
+  if (status == nullptr || (data_bytes != 0 && data == nullptr) || !begin_early(wrapper)) {
     for (Transfer* one : {data, status}) {
       if (one != nullptr) port_.release(*this, *one);
     }
     return send_plain(wrapper);
   }
   stream_.set_told(false);
-  wrapper.ahead_state = is_command;
-  send(wrapper, false);
+  port_.loop().flush_later(*this);
   if (data != nullptr) stream_.begin(*data);
   stream_.begin(*status);
 }
 
 void MassStorageRule::begin_write(Transfer& wrapper, uint32_t data_bytes) {
+  if (!begin_early(wrapper)) return send_plain(wrapper);
+  ++writes_;
+  stream_.set_told(true);
+  writing_ = true;
+  out_left_ = data_bytes;
+}
+
+// Sends a copy of the wrapper, and tells the consumer that it was taken. False: there is no memory.
+bool MassStorageRule::begin_early(Transfer& wrapper) {
   early_ = port_.allocate(*this, kWrapperBytes);
-  if (early_ == nullptr) return send_plain(wrapper);
+  if (early_ == nullptr) return false;
   std::ranges::copy(wrapper.data(), early_->data().begin());
   early_->type = TransferType::bulk;
   early_->endpoint = out_;
   early_->chain = chain_;
   port_.submit(*this, *early_);
   stream_.hold(true);
-  stream_.set_told(true);
-  writing_ = true;
-  out_left_ = data_bytes;
-  ++early_taken_;
   wrapper.actual = wrapper.length;
   port_.finish(wrapper);
+  return true;
 }
 
 void MassStorageRule::data_out(Transfer& transfer) {
@@ -207,14 +231,15 @@ void MassStorageRule::out_back(Transfer& transfer) {
   if ((transfer.flags & transfer_flags::chained) != 0 && transfer.status != TransferStatus::ok) {
     writing_ = false;  // the consumer's next is not this data's rest
   }
-  if ((transfer.ahead_state & is_command) != 0) stream_.set_told(true);
   port_.finish(transfer);
 }
 
 void MassStorageRule::early_back() {
   const TransferStatus status = early_->status;
   port_.release(*this, *std::exchange(early_, nullptr));
-  if (status != TransferStatus::ok) early_failed_ = status;
+  if (status != TransferStatus::ok && (writing_ || !stream_.fail_first(status))) {
+    early_failed_ = status;
+  }
   stream_.hold(settling_ == Settling::reset || settling_ == Settling::in_halt);
 }
 
@@ -329,7 +354,7 @@ RuleFigures MassStorageRule::figures() const {
   return {.rule = "mass-storage",
           .on = retired_.empty(),
           .why = retired_,
-          .round_trips_saved = early_taken_ + stream_.round_trips_saved(),
+          .round_trips_saved = writes_ + stream_.round_trips_saved(),
           .deviations = deviations_};
 }
 

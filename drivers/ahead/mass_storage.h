@@ -33,7 +33,7 @@
 
 namespace farport {
 
-class MassStorageRule final : public Rule {
+class MassStorageRule final : public Rule, private Flushable {
  public:
   // Longer data stages are not read ahead. Linux asks for 1 MiB at most unless told otherwise.
   static constexpr uint32_t data_bytes_max = 4u << 20;
@@ -43,6 +43,7 @@ class MassStorageRule final : public Rule {
   static bool fits(const DeviceInfo& info, const usb::Interface& interface);
   // nullptr when the interface lacks an endpoint.
   static std::unique_ptr<Rule> make(RulePort& port, const usb::Interface& interface);
+  ~MassStorageRule() override;
 
   bool serves(uint8_t endpoint) const override { return endpoint == in_ || endpoint == out_; }
   bool submitted(Transfer& transfer) override;
@@ -60,11 +61,13 @@ class MassStorageRule final : public Rule {
   MassStorageRule(RulePort& port, const usb::Interface& interface, const usb::Endpoint& in,
                   const usb::Endpoint& out);
 
+  void flush() override;
+  void read(Transfer& transfer);
   void take_out(Transfer& transfer);
   bool is_wrapper(const Transfer& transfer) const;
   void command(Transfer& wrapper);
-  bool read_ahead(uint32_t data_bytes);
   void begin_write(Transfer& wrapper, uint32_t data_bytes);
+  bool begin_early(Transfer& wrapper);
   void data_out(Transfer& transfer);
   void send(Transfer& transfer, bool chained);
   void send_plain(Transfer& transfer);
@@ -96,7 +99,7 @@ class MassStorageRule final : public Rule {
   bool stopped_ = false;
 
   std::string_view retired_;  // why; empty: it is not
-  uint64_t early_taken_ = 0;  // round trips saved by begin_write()
+  uint64_t writes_ = 0;       // whose wrapper saved a round trip; of reads the stages count
   uint64_t deviations_ = 0;
 };
 

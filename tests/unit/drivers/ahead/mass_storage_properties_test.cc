@@ -60,8 +60,7 @@ class Side : public AheadFixture {
     if (chance(5)) script.rests_before_status = true;
     if (chance(20)) script.status = static_cast<uint8_t>(1 + below(2));
     if (chance(5)) script.tag_error = 1;
-    // That a write's wrapper was refused is told later with the rule: tested on its own.
-    if (chance(5) && (in || bytes == 0)) script.stalls_command = true;
+    if (chance(5)) script.stalls_command = true;
     disk_->scripts = {script};
     note((in ? "read " : "write ") + std::to_string(bytes) + ", moves " +
          std::to_string(script.moves) + (script.stalls_data ? ", stalls data" : "") +
@@ -71,6 +70,7 @@ class Side : public AheadFixture {
          std::to_string(script.rests_after));
 
     const size_t wrapper = command(bytes, in);
+    if (script.stalls_command) return refused_command(wrapper, bytes, in);
     if (!chance(20)) run();  // or ask for the data without waiting
     std::vector<size_t> parts;
     // Of a stage that rests half way, nothing is handed on before it is given up.
@@ -78,7 +78,6 @@ class Side : public AheadFixture {
     if (bytes != 0) parts = data_stage(bytes, in, !rests && chance(40));
     run();
     note("wrapper", wrapper);
-    const bool refused = seen_[wrapper].status != TransferStatus::ok;
     if (give_up(parts)) return recover();
     bool stalled = false, odd = false;
     for (const size_t part : parts) {
@@ -87,9 +86,20 @@ class Side : public AheadFixture {
       odd |=
           seen_[part].status != TransferStatus::ok && seen_[part].status != TransferStatus::stall;
     }
-    if (refused || odd || chance(5)) return recover();
+    if (odd || chance(5)) return recover();
     if (stalled || chance(5)) clear(in ? PacketDisk::in : PacketDisk::out);
     if (!status_stage()) recover();
+  }
+
+  // Who is told so differs with the rule: the wrapper's sender, or whoever comes next.
+  void refused_command(size_t wrapper, uint32_t bytes, bool in) {
+    if (!chance(50)) run();
+    const size_t next = bytes == 0 ? ask(13) : in ? ask(bytes) : send(pattern(bytes));
+    run();
+    const bool told = seen_[wrapper].status == TransferStatus::stall ||
+                      seen_[next].status == TransferStatus::stall;
+    note(told && seen_[wrapper].back && seen_[next].back ? "told" : "not told");
+    recover();
   }
 
   std::vector<size_t> data_stage(uint32_t bytes, bool in, bool one_by_one) {

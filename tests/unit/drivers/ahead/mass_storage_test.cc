@@ -32,9 +32,9 @@ class MassStorageRuleTest : public AheadFixture {
 
 TEST_F(MassStorageRuleTest, AReadIsOneRoundTrip) {
   plug();
-  EXPECT_EQ(round_trips_to(command(4096, true)), 1);
+  EXPECT_EQ(round_trips_to(command(4096, true)), 0);
   const size_t data = ask(4096);
-  EXPECT_EQ(round_trips_to(data), 0);
+  EXPECT_EQ(round_trips_to(data), 1);
   EXPECT_EQ(seen_[data].bytes, pattern(4096));
   const size_t end = ask(13);
   EXPECT_EQ(round_trips_to(end), 0);
@@ -54,9 +54,9 @@ TEST_F(MassStorageRuleTest, WithoutTheRuleAReadIsThree) {
 
 TEST_F(MassStorageRuleTest, NoDataIsOneRoundTrip) {
   plug();
-  EXPECT_EQ(round_trips_to(command(0, false)), 1);
+  EXPECT_EQ(round_trips_to(command(0, false)), 0);
   const size_t end = ask(13);
-  EXPECT_EQ(round_trips_to(end), 0);
+  EXPECT_EQ(round_trips_to(end), 1);
   EXPECT_EQ(status(end), 0);
   EXPECT_EQ(figures().round_trips_saved, 1u);
 }
@@ -88,10 +88,10 @@ TEST_F(MassStorageRuleTest, SeveralTransfersPerDataStage) {
   EXPECT_EQ(status(seen_.size() - 1), 0);
   EXPECT_EQ(disk_->written, pattern(4096));
 
-  EXPECT_EQ(round_trips_to(command(4096, true)), 1);
+  EXPECT_EQ(round_trips_to(command(4096, true)), 0);
   std::vector<std::byte> all;
   const size_t parts[] = {ask(512), ask(2560), ask(1024)};
-  EXPECT_EQ(round_trips_to(parts[2]), 0);
+  EXPECT_EQ(round_trips_to(parts[2]), 1);
   for (const size_t part : parts) {
     all.insert(all.end(), seen_[part].bytes.begin(), seen_[part].bytes.end());
   }
@@ -175,15 +175,59 @@ TEST_F(MassStorageRuleTest, AHaltThatIsClearedUnseenIsOver) {
   EXPECT_EQ(status(end), 0);
 }
 
-TEST_F(MassStorageRuleTest, ARefusedReadCommandBeginsNothing) {
+TEST_F(MassStorageRuleTest, ARefusedReadCommandIsToldToTheData) {
   plug({.stalls_command = true});
   const size_t wrapper = command(4096, true);
-  run();
-  expect(wrapper, kStall, 0);
-  EXPECT_EQ(disk_->waiting_in(), 0u);
   const size_t data = ask(4096);
   run();
+  expect(wrapper, kOk, 31);
   expect(data, kStall, 0);
+  EXPECT_EQ(disk_->seen, std::vector<std::string>{"command 1"});
+  EXPECT_EQ(disk_->waiting_in(), 0u) << "a stage was begun";
+  const size_t again = ask(4096);  // and that is the device's own answer
+  run();
+  expect(again, kStall, 0);
+}
+
+TEST_F(MassStorageRuleTest, ARefusedCommandIsToldToWhoeverComesLater) {
+  plug({.stalls_command = true});
+  command(0, false);
+  run();
+  EXPECT_EQ(disk_->waiting_in(), 0u) << "a stage was begun";
+  const size_t end = ask(13);
+  EXPECT_EQ(round_trips_to(end), 0);
+  expect(end, kStall, 0);
+  port_reset();
+  run();
+  const size_t next = command(0, false);
+  const size_t next_end = ask(13);
+  run();
+  expect(next, kOk, 31);
+  EXPECT_EQ(status(next_end), 0);
+}
+
+// A wrapper that is with the device may be taken yet: what was to follow it is given up first, and
+// a reset ends both.
+TEST_F(MassStorageRuleTest, AReadOfACommandThatRestsMayBeGivenUp) {
+  plug({.rests_before_command = true});
+  const size_t wrapper = command(4096, true);
+  const size_t data = ask(4096);
+  run();
+  expect(wrapper, kOk, 31);
+  EXPECT_FALSE(seen_[data].back);
+  cancel(data);
+  run();
+  expect(data, kCancelled, 0);
+  const size_t other = ask(4096);
+  run();
+  EXPECT_FALSE(seen_[other].back) << "it overtook the wrapper";
+  EXPECT_EQ(disk_->waiting_in(), 0u);
+  cancel(other);
+  const size_t reset = bulk_reset();
+  run();
+  expect(other, kCancelled, 0);
+  expect(reset, kOk, 0);
+  EXPECT_TRUE(disk_->seen.empty() || disk_->seen.front() != "command 1");
 }
 
 TEST_F(MassStorageRuleTest, ARefusedWriteCommandIsToldToTheData) {

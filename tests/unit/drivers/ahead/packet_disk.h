@@ -27,6 +27,7 @@ class PacketDisk final : public Device {
     uint32_t moves = all;      // bytes of data
     bool stalls_data = false;  // after those
     bool stalls_command = false;
+    bool rests_before_command = false;  // does not take it until a reset
     bool stalls_status = false;  // once
     uint32_t rests_after = all;  // bytes of IN data, and then nothing until a reset
     bool rests_before_status = false;
@@ -112,8 +113,10 @@ class PacketDisk final : public Device {
     end(transfer, TransferStatus::ok);
     pump();
   }
+  bool rests() const { return !scripts.empty() && scripts.front().rests_before_command; }
   void begin_anew(const char* why) {
     seen.push_back(why);
+    if (rests()) scripts.pop_front();
     packets_.clear();
     stage_ = Stage::command;
   }
@@ -151,6 +154,7 @@ class PacketDisk final : public Device {
   }
   bool step_out() {
     if (waiting_out_.empty() || stage_ == Stage::status) return false;
+    if (stage_ == Stage::command && rests()) return false;
     Transfer& transfer = *waiting_out_.front();
     waiting_out_.pop_front();
     if (stage_ == Stage::command) {
