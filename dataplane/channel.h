@@ -279,17 +279,22 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   void release(Transfer& transfer);
   void begin_stop(Error why);
 
-  // Of one chain: what the device has of it, and what waits for that to end ok.
+  // Of one chain: what the device has of it, and what waits for that to end ok. What is done may
+  // wait for the next to be done, too, so that one message carries both.
   struct Chain {
     Transfer* in_service = nullptr;
     TransferQueue waiting{};
-    bool broken = false;   // what arrives does not begin, until the chain begins anew
-    bool failed = false;   // neither does what waits
+    TransferQueue gathered{};  // completed
+    bool broken = false;       // what arrives does not begin, until the chain begins anew
+    bool failed = false;       // neither does what waits
     bool pumping = false;  // chain_completed() is at work: a device may complete inside submit()
   };
   void chain_whole(Transfer& transfer);
   void chain_cancel(Transfer& transfer);
   void chain_completed(Chain& chain, TransferStatus status);
+  bool gather(Transfer& transfer);
+  void send_gathered(Chain& chain);
+  void send_all_gathered();
 
   std::unique_ptr<Device> device_;
   State state_ = State::idle;
@@ -300,6 +305,8 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   uint64_t spent_ = 0;     // by the peer
   BusyClock busy_;
   std::array<Chain, limits::chains_per_channel_max + 1> chains_;  // [0] is none
+  uint32_t gathered_ = 0;                                         // of all chains
+  Timer gather_timer_;
   Transfer* submitting_ = nullptr;  // its submit frame is being received
   Transfer* left_ = nullptr;  // all of it is in the frame just given: release it at frame_taken()
 };

@@ -23,6 +23,12 @@ enum TransferState : uint8_t {
   leaving,     // all is sent; frames still refer to its memory
 };
 
+// A link of a chain that has so many bytes at most, and whose successor the device has now, is told
+// together with it: the consumer needs both, and a message of its own costs both hosts more than
+// the wait, as long as that is short.
+constexpr uint32_t kGatherBytesMax = 16 << 10;
+constexpr uint64_t kGatherNs = 5'000'000;
+
 }  // namespace
 
 DeviceChannel::DeviceChannel(Session& session, uint32_t number, std::unique_ptr<Device> device,
@@ -31,7 +37,10 @@ DeviceChannel::DeviceChannel(Session& session, uint32_t number, std::unique_ptr<
       device_(std::move(device)),
       credit_bytes_(credit_bytes),
       granted_(credit_bytes),
-      granted_told_(credit_bytes) {
+      granted_told_(credit_bytes),
+      gather_timer_(
+          session.loop(),
+          [](void* self) { static_cast<DeviceChannel*>(self)->send_all_gathered(); }, this) {
   meter_ = Meter(nominal_bytes_s, session.loop().now_ns(), device_->info().kind);
 }
 
@@ -58,7 +67,10 @@ void DeviceChannel::begin_stop(Error why) {
   for (Chain& chain : chains_) {
     chain.in_service = nullptr;
     chain.waiting = {};
+    chain.gathered = {};
   }
+  gathered_ = 0;
+  gather_timer_.disarm();
   transfers_.for_each([this](Transfer& transfer) {
     if (transfer.channel.state == in_service) return;  // comes by completed()
     transfer.channel.state = leaving;
@@ -182,6 +194,7 @@ Result<void> DeviceChannel::deliver(const wire::FrameHeader& header,
     }
     case wire::FrameType::cancel:
       if (Transfer* transfer = transfers_.find(header.transfer); transfer != nullptr) {
+        send_gathered(chains_[transfer->chain]);
         if (transfer->channel.state == in_service) device_->cancel(*transfer);
         if (transfer->channel.state == waiting) chain_cancel(*transfer);
       }
@@ -292,6 +305,29 @@ void DeviceChannel::chain_completed(Chain& chain, TransferStatus status) {
   chain.pumping = false;
 }
 
+// True: it is told with what comes after it in its chain.
+bool DeviceChannel::gather(Transfer& transfer) {
+  Chain& chain = chains_[transfer.chain];
+  if (transfer.chain == 0 || chain.waiting.empty() || transfer.status != TransferStatus::ok ||
+      transfer.channel.stream_bytes > kGatherBytesMax) {
+    return false;
+  }
+  chain.gathered.push(transfer);
+  if (++gathered_ == 1) gather_timer_.arm_after(kGatherNs);
+  return true;
+}
+
+void DeviceChannel::send_gathered(Chain& chain) {
+  while (Transfer* transfer = chain.gathered.pop()) {
+    queue(*transfer);
+    if (--gathered_ == 0) gather_timer_.disarm();
+  }
+}
+
+void DeviceChannel::send_all_gathered() {
+  for (Chain& chain : chains_) send_gathered(chain);
+}
+
 // --- sending ---
 
 void DeviceChannel::completed(Transfer& transfer) {
@@ -319,8 +355,12 @@ void DeviceChannel::completed(Transfer& transfer) {
   own.state = completing;
   own.stream_done = 0;
   own.stream_bytes = transfer.table_bytes() + (transfer.in() ? transfer.actual : 0);
-  queue(transfer);
-  if (goes_on) chain_completed(chain, status);
+  if (!goes_on) return queue(transfer);
+  if (!gather(transfer)) {
+    send_gathered(chain);
+    queue(transfer);
+  }
+  chain_completed(chain, status);
 }
 
 bool DeviceChannel::credit_due() const {

@@ -26,8 +26,7 @@ class FlushQueue {
 
   bool empty() const { return waiting_.empty(); }
 
-  // One round only: what a flush sets off (a local device that completes at once, say) waits for
-  // the next iteration, so that nothing starves completions and messages.
+  // One round: what a flush sets off (a local device that completes at once, say) is for the next.
   void run() {
     running_.swap(waiting_);
     for (Flushable*& slot : running_) {

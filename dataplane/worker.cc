@@ -12,6 +12,7 @@ namespace farport {
 namespace {
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr uint64_t kDrainNs = 2 * kSecond;
+constexpr int kFlushRounds = 4;
 }  // namespace
 
 Result<std::unique_ptr<Worker>> Worker::create(const WorkerSettings& settings) {
@@ -100,7 +101,9 @@ void Worker::turn(uint64_t until_ns, const std::function<bool()>* done) {
   if (spins()) events += poll();
   events += take_messages();
   events += static_cast<unsigned>(timers_.next_ns() == TimerQueue::never ? 0 : fire_timers());
-  flushables_.run();
+  // A few rounds: what a flush leads to, such as a message for the kernel's USB port, need not
+  // wait for a system call. Not without end, so that nothing starves completions and messages.
+  for (int round = 0; round < kFlushRounds && !flushables_.empty(); ++round) flushables_.run();
   if (!flushables_.empty() || stopping_.load(std::memory_order_relaxed) ||
       (done != nullptr && (*done)())) {
     submit();

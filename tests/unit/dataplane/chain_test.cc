@@ -118,6 +118,74 @@ TEST_F(ChainTest, ACancelEndsWhatComesAfterIt) {
   end_first(kOk);
 }
 
+// One message carries both: the consumer needs both, and each message costs both hosts.
+TEST_F(ChainTest, AShortOneIsToldWithWhatFollowsIt) {
+  submit(31, false, 0x02);
+  submit(4096, true);
+  submit(13, true);
+  run();
+  end_first(kOk);
+  run();
+  EXPECT_EQ(back_, Back{});
+  device().complete(*device().in_flight.front(), kOk, 4096);
+  run();
+  EXPECT_EQ(back_, Back{});
+  end_first(kOk);
+  run();
+  EXPECT_EQ(back_, (Back{{31, kOk}, {4096, kOk}, {13, kOk}}));
+}
+
+TEST_F(ChainTest, ButNotForLong) {
+  submit(31, false, 0x02);
+  submit(13, true);
+  run();
+  end_first(kOk);
+  run();
+  EXPECT_EQ(back_, Back{});
+  loop_.advance(5'000'000);
+  run();
+  EXPECT_EQ(back_, (Back{{31, kOk}}));
+  end_first(kOk);
+}
+
+TEST_F(ChainTest, ALongOneIsToldAtOnceAndWhatIsBeforeItToo) {
+  submit(31, false, 0x02);
+  submit(64 << 10, true);
+  submit(13, true);
+  run();
+  end_first(kOk);
+  device().complete(*device().in_flight.front(), kOk, 64 << 10);
+  run();
+  EXPECT_EQ(back_, (Back{{31, kOk}, {64 << 10, kOk}}));
+  end_first(kOk);
+}
+
+// It was done before the cancel came.
+TEST_F(ChainTest, ACancelOfOneThatIsDoneGetsItsResult) {
+  Transfer& done = submit(31, false, 0x02);
+  submit(13, true);
+  run();
+  end_first(kOk);
+  run();
+  ends_.driver->port->cancel(done);
+  run();
+  EXPECT_EQ(back_, (Back{{31, kOk}}));
+  end_first(kOk);
+}
+
+TEST_F(ChainTest, ClosingDropsWhatWasToBeToldTogether) {
+  submit(31, false, 0x02);
+  submit(13, true);
+  run();
+  end_first(kOk);
+  run();
+  ends_.device_channel->close({ErrorCode::failed, "closed by the test"});
+  run();
+  loop_.advance(10'000'000);
+  run();
+  EXPECT_EQ(back_.size(), 2u);
+}
+
 // Had it been dropped, what follows would be chained to the one before it.
 TEST_F(ChainTest, OneThatIsCancelledBeforeItLeftIsStillALinkOfItsChain) {
   submit(10, false);
