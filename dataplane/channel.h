@@ -283,12 +283,19 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   // wait for the next to be done, too, so that one message carries both.
   struct Chain {
     Transfer* in_service = nullptr;
+    Transfer* alongside = nullptr;  // the device has it, too
+    bool alongside_done = false;    // but what is in service is not
     TransferQueue waiting{};
     TransferQueue gathered{};  // completed
     bool broken = false;       // what arrives does not begin, until the chain begins anew
     bool failed = false;       // neither does what waits
     bool pumping = false;  // chain_completed() is at work: a device may complete inside submit()
   };
+  void finish_link(Transfer& transfer);
+  void tell(Transfer& transfer);
+  bool serve_alongside(Chain& chain, Transfer& transfer);
+  void alongside_completed(Chain& chain);
+  void alongside_failed(Chain& chain);
   void chain_whole(Transfer& transfer);
   void chain_cancel(Transfer& transfer);
   void chain_completed(Chain& chain, TransferStatus status);

@@ -65,7 +65,7 @@ void DeviceChannel::begin_stop(Error why) {
   submitting_ = nullptr;  // ended with the others
   chain_queued_ = {};
   for (Chain& chain : chains_) {
-    chain.in_service = nullptr;
+    chain.in_service = chain.alongside = nullptr;
     chain.waiting = {};
     chain.gathered = {};
   }
@@ -269,12 +269,48 @@ void DeviceChannel::chain_whole(Transfer& transfer) {
     return serve(transfer);
   }
   if (chain.broken) return end_unserved(transfer, TransferStatus::cancelled);
+  if (serve_alongside(chain, transfer)) return;
   if (chain.in_service != nullptr || !chain.waiting.empty()) {
     transfer.channel.state = waiting;
     return chain.waiting.push(transfer);
   }
   chain.in_service = &transfer;
   serve(transfer);
+}
+
+// A device asked for what the one before has yet to bring about waits for that (USB 2.0, 8.4.5:
+// NAK).
+bool DeviceChannel::serve_alongside(Chain& chain, Transfer& transfer) {
+  if ((transfer.flags & transfer_flags::alongside) == 0 || chain.in_service == nullptr ||
+      chain.alongside != nullptr || !chain.waiting.empty() ||
+      transfer.endpoint == chain.in_service->endpoint) {
+    return false;
+  }
+  chain.alongside = &transfer;
+  chain.alongside_done = false;
+  serve(transfer);
+  return true;
+}
+
+// The device has ended the one alongside before the one in service. A result waits for that one's;
+// a failure ends the chain.
+void DeviceChannel::alongside_completed(Chain& chain) {
+  Transfer& transfer = *chain.alongside;
+  transfer.channel.state = completing;
+  chain.alongside_done = true;
+  if (transfer.status == TransferStatus::ok) return;
+  chain.alongside = nullptr;
+  chain.broken = true;
+  tell(transfer);
+  while (Transfer* next = chain.waiting.pop()) end_unserved(*next, TransferStatus::cancelled);
+}
+
+// The one in service has failed: the one alongside should not have begun.
+void DeviceChannel::alongside_failed(Chain& chain) {
+  if (!chain.alongside_done) return device_->cancel(*chain.alongside);
+  Transfer& transfer = *std::exchange(chain.alongside, nullptr);
+  transfer.status = TransferStatus::cancelled;
+  tell(transfer);
 }
 
 // A waiting transfer was cancelled: what comes after it cannot begin either.
@@ -293,7 +329,18 @@ void DeviceChannel::chain_completed(Chain& chain, TransferStatus status) {
   if (status != TransferStatus::ok) chain.failed = chain.broken = true;
   if (chain.pumping) return;
   chain.pumping = true;
-  while (chain.in_service == nullptr && !chain.waiting.empty()) {
+  while (chain.in_service == nullptr) {
+    if (chain.alongside != nullptr) {
+      if (chain.failed) {
+        alongside_failed(chain);
+        if (chain.alongside != nullptr) break;  // comes by completed()
+        continue;
+      }
+      chain.in_service = std::exchange(chain.alongside, nullptr);
+      if (chain.alongside_done) finish_link(*chain.in_service);
+      continue;
+    }
+    if (chain.waiting.empty()) break;
     Transfer& next = *chain.waiting.pop();
     if (chain.failed) {
       end_unserved(next, TransferStatus::cancelled);
@@ -308,10 +355,13 @@ void DeviceChannel::chain_completed(Chain& chain, TransferStatus status) {
 // True: it is told with what comes after it in its chain.
 bool DeviceChannel::gather(Transfer& transfer) {
   Chain& chain = chains_[transfer.chain];
-  if (transfer.chain == 0 || chain.waiting.empty() || transfer.status != TransferStatus::ok ||
-      transfer.channel.stream_bytes > kGatherBytesMax) {
+  const uint32_t bytes = transfer.in() ? transfer.actual : 0;
+  if (transfer.chain == 0 || (chain.waiting.empty() && chain.alongside == nullptr) ||
+      transfer.status != TransferStatus::ok || transfer.packet_count != 0 ||
+      bytes > kGatherBytesMax) {
     return false;
   }
+  transfer.channel.state = completing;
   chain.gathered.push(transfer);
   if (++gathered_ == 1) gather_timer_.arm_after(kGatherNs);
   return true;
@@ -319,7 +369,7 @@ bool DeviceChannel::gather(Transfer& transfer) {
 
 void DeviceChannel::send_gathered(Chain& chain) {
   while (Transfer* transfer = chain.gathered.pop()) {
-    queue(*transfer);
+    tell(*transfer);
     if (--gathered_ == 0) gather_timer_.disarm();
   }
 }
@@ -344,23 +394,39 @@ void DeviceChannel::completed(Transfer& transfer) {
                     .round_trip_ns = own.service_ns,
                     .service_ns = own.service_ns,
                     .busy_ns = busy_.busy_ns(now)});
-  Chain& chain = chains_[transfer.chain];
-  const bool goes_on = chain.in_service == &transfer;
-  const TransferStatus status = transfer.status;
   if (state_ != State::open) {
     own.state = leaving;
     if (own.holds == 0) transfers_.release(transfer);
     return;
   }
+  Chain& chain = chains_[transfer.chain];
+  if (&transfer == chain.alongside) {
+    if (chain.in_service != nullptr) return alongside_completed(chain);
+    chain.alongside = nullptr;  // the one before it has failed
+    transfer.status = TransferStatus::cancelled;
+    chain.in_service = &transfer;
+  }
+  finish_link(transfer);
+}
+
+// What became of a transfer goes to the peer, and its chain goes on.
+void DeviceChannel::finish_link(Transfer& transfer) {
+  Chain& chain = chains_[transfer.chain];
+  const bool goes_on = chain.in_service == &transfer;
+  const TransferStatus status = transfer.status;
+  if (!goes_on || !gather(transfer)) {
+    if (goes_on) send_gathered(chain);
+    tell(transfer);
+  }
+  if (goes_on) chain_completed(chain, status);
+}
+
+void DeviceChannel::tell(Transfer& transfer) {
+  auto& own = transfer.channel;
   own.state = completing;
   own.stream_done = 0;
   own.stream_bytes = transfer.table_bytes() + (transfer.in() ? transfer.actual : 0);
-  if (!goes_on) return queue(transfer);
-  if (!gather(transfer)) {
-    send_gathered(chain);
-    queue(transfer);
-  }
-  chain_completed(chain, status);
+  queue(transfer);
 }
 
 bool DeviceChannel::credit_due() const {

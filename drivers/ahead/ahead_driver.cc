@@ -168,7 +168,7 @@ void AheadDriver::release(Rule&, Transfer& transfer) {
 void AheadDriver::finish(Transfer& transfer) {
   transfer.ahead_context = &finished_;
   transfer.chain = 0;
-  transfer.flags &= static_cast<uint8_t>(~transfer_flags::chained);
+  transfer.flags &= static_cast<uint8_t>(~(transfer_flags::chained | transfer_flags::alongside));
   finished_.push(transfer);
   loop_->flush_later(*this);
 }

@@ -140,6 +140,8 @@ void MassStorageRule::command(Transfer& wrapper) {
   }
   stream_.set_told(false);
   port_.loop().flush_later(*this);
+  // An empty endpoint answers NAK: to ask it while the wrapper is under way changes nothing.
+  (data != nullptr ? data : status)->flags |= transfer_flags::alongside;
   if (data != nullptr) stream_.begin(*data);
   stream_.begin(*status);
 }

@@ -28,14 +28,20 @@ class ChainTest : public SessionFixture {
   }
   FakeDevice& device() { return *ends_.device; }
   // Its length tells it from others.
-  Transfer& submit(uint32_t length, bool chained, uint8_t endpoint = 0x81, uint8_t chain = 1) {
+  Transfer& submit(uint32_t length, bool chained, uint8_t endpoint = 0x81, uint8_t chain = 1,
+                   bool alongside = false) {
     Transfer& transfer = *ends_.driver->port->allocate(length);
     transfer.type = TransferType::bulk;
     transfer.endpoint = endpoint;
     transfer.chain = chain;
     transfer.flags = chained ? transfer_flags::chained : 0;
+    if (alongside) transfer.flags |= transfer_flags::alongside;
     ends_.driver->port->submit(transfer);
     return transfer;
+  }
+  // What follows the one that begins the chain.
+  Transfer& submit_alongside(uint32_t length, uint8_t endpoint = 0x81) {
+    return submit(length, true, endpoint, 1, true);
   }
   void end_first(TransferStatus status) {
     device().complete(*device().in_flight.front(), status, 0);
@@ -184,6 +190,131 @@ TEST_F(ChainTest, ClosingDropsWhatWasToBeToldTogether) {
   loop_.advance(10'000'000);
   run();
   EXPECT_EQ(back_.size(), 2u);
+}
+
+TEST_F(ChainTest, TwoAtOnce) {
+  submit(31, false, 0x02);
+  submit_alongside(4096);
+  submit(13, true);
+  run();
+  EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096}));
+  end_first(kOk);
+  EXPECT_EQ(begun_.size(), 2u);
+  device().complete(*device().in_flight.front(), kOk, 4096);
+  EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096, 13}));
+  end_first(kOk);
+  run();
+  EXPECT_EQ(back_, (Back{{31, kOk}, {4096, kOk}, {13, kOk}}));
+}
+
+// Their order, and what follows them, are as if they had come one after the other.
+TEST_F(ChainTest, TheOneAlongsideMayBeDoneFirst) {
+  submit(31, false, 0x02);
+  submit_alongside(4096);
+  submit(13, true);
+  run();
+  device().complete(*device().in_flight.back(), kOk, 4096);
+  run();
+  loop_.advance(10'000'000);
+  run();
+  EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096}));
+  EXPECT_EQ(back_, Back{});
+  end_first(kOk);
+  EXPECT_EQ(begun_.back(), 13u);
+  end_first(kOk);
+  run();
+  EXPECT_EQ(back_, (Back{{31, kOk}, {4096, kOk}, {13, kOk}}));
+}
+
+TEST_F(ChainTest, AFailureCancelsTheOneAlongside) {
+  enum class Ends { before, at_once, later };
+  for (const Ends ends : {Ends::before, Ends::at_once, Ends::later}) {
+    begun_.clear();
+    back_.clear();
+    device().cancelled.clear();
+    device().hold_cancelled = ends == Ends::later;
+    submit(31, false, 0x02);
+    submit_alongside(4096);
+    submit(13, true);
+    run();
+    if (ends == Ends::before) device().complete(*device().in_flight.back(), kOk, 4096);
+    end_first(TransferStatus::stall);
+    run();
+    EXPECT_EQ(device().cancelled.size(), ends == Ends::before ? 0u : 1u);
+    if (ends == Ends::later) end_first(kCancelled);
+    run();
+    EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096}));
+    EXPECT_EQ(back_, (Back{{31, TransferStatus::stall}, {4096, kCancelled}, {13, kCancelled}}));
+  }
+}
+
+// Whatever the device makes of the cancel.
+TEST_F(ChainTest, TheOneAlongsideOfAFailureEndsAsCancelled) {
+  device().hold_cancelled = true;
+  submit(31, false, 0x02);
+  submit_alongside(4096);
+  run();
+  end_first(TransferStatus::stall);
+  device().complete(*device().in_flight.front(), TransferStatus::stall, 0);
+  run();
+  EXPECT_EQ(back_, (Back{{31, TransferStatus::stall}, {4096, kCancelled}}));
+}
+
+TEST_F(ChainTest, TheOneAlongsideMayBeCancelledAlone) {
+  submit(31, false, 0x02);
+  Transfer& data = submit_alongside(4096);
+  submit(13, true);
+  run();
+  ends_.driver->port->cancel(data);
+  run();
+  EXPECT_EQ(device().cancelled.size(), 1u);
+  EXPECT_EQ(back_, (Back{{4096, kCancelled}, {13, kCancelled}}));
+  end_first(kOk);
+  run();
+  EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096}));
+  EXPECT_EQ(back_.back(), (std::pair{31u, kOk}));
+}
+
+// Of one endpoint they come one after the other, whatever the flag says.
+TEST_F(ChainTest, NotTwoOfOneEndpoint) {
+  submit(10, false);
+  submit_alongside(11);
+  run();
+  EXPECT_EQ(begun_, std::vector<uint32_t>{10});
+  end_first(kOk);
+  EXPECT_EQ(begun_, (std::vector<uint32_t>{10, 11}));
+  end_first(kOk);
+}
+
+TEST_F(ChainTest, ADeviceThatEndsBothAtOnce) {
+  at_once_ = true;
+  submit(31, false, 0x02);
+  submit_alongside(4096);
+  submit(13, true);
+  run();
+  EXPECT_EQ(back_.size(), 3u);
+}
+
+TEST_F(ChainTest, ClosingEndsTwoAtOnce) {
+  for (const bool done : {false, true}) {
+    const size_t before = back_.size();
+    submit(31, false, 0x02);
+    submit_alongside(4096);
+    submit(13, true);
+    run();
+    if (done) device().complete(*device().in_flight.back(), kOk, 4096);
+    if (!done) {
+      end_first(kOk);
+      end_first(kOk);
+      end_first(kOk);
+      run();
+      EXPECT_EQ(back_.size(), before + 3);
+      continue;
+    }
+    ends_.device_channel->close({ErrorCode::failed, "closed by the test"});
+    run();
+    EXPECT_EQ(back_.size(), before + 3);
+  }
 }
 
 // Had it been dropped, what follows would be chained to the one before it.
