@@ -37,7 +37,7 @@ Session::Session(Worker& worker, Loop& loop, SessionSettings settings, Hello pee
       resume_timer_(
           loop, [](void* self) { static_cast<Session*>(self)->resume_timed_out(); }, this),
       acknowledge_timer_(
-          loop, [](void* self) { static_cast<Session*>(self)->acknowledge(); }, this),
+          loop, [](void* self) { static_cast<Session*>(self)->acknowledgement_due(); }, this),
       sent_(limits::frames_in_flight_max),
       peer_data_bytes_max_(std::min(peer_.frame_data_bytes_max, limits::frame_data_bytes_max)),
       sink_(limits::frame_data_bytes_max) {}

@@ -180,6 +180,8 @@ class Session final : public LinkEvents, private Flushable {
                        std::span<const std::byte> data);
   void send_numbered(const OutgoingFrame& frame, Channel* channel, uint32_t channel_number);
   bool send_of(ChannelQueue& queue, bool urgent);
+  void owe_acknowledgement();
+  void acknowledgement_due();
   void acknowledge();
   bool window_open() const { return next_number_ - acknowledged_ <= limits::frames_in_flight_max; }
   void transmit(SentFrame& frame);
@@ -233,9 +235,10 @@ class Session final : public LinkEvents, private Flushable {
   uint64_t pong_token_ = 0;
 
   // receiving
-  uint64_t received_ = 0;       // the last number taken
-  uint64_t received_told_ = 0;  // of which the peer knows
-  bool duplicate_ = false;      // the frame being received was taken before
+  uint64_t received_ = 0;              // the last number taken
+  uint64_t received_told_ = 0;         // of which the peer knows
+  uint64_t acknowledgement_owed_ = 0;  // of frames up to this when acknowledge_timer_ fires
+  bool duplicate_ = false;             // the frame being received was taken before
   std::string incoming_message_;
   std::vector<std::byte> sink_;  // one frame's data
 

@@ -40,9 +40,7 @@ void Session::flush() {
     while (link_->ready() && window_open() && send_next()) {
     }
     if (received_ - received_told_ >= kAcknowledgeFrames) acknowledge();
-    if (received_ != received_told_ && !acknowledge_timer_.armed()) {
-      acknowledge_timer_.arm_after(kAcknowledgeAfterNs);
-    }
+    if (received_ != received_told_ && !acknowledge_timer_.armed()) owe_acknowledgement();
   }
   if (state_ == State::open) link_->flush();
   finish_if_done();
@@ -180,6 +178,17 @@ void Session::send_reason(wire::FrameType type, const Error& why) {
 }
 
 // Runs by timer, too: when nothing else went out to carry it.
+void Session::owe_acknowledgement() {
+  acknowledgement_owed_ = received_;
+  acknowledge_timer_.arm_after(kAcknowledgeAfterNs);
+}
+
+// Frames of ours that left since may have told of what was owed, and what came after it is younger.
+void Session::acknowledgement_due() {
+  if (received_told_ < acknowledgement_owed_) return acknowledge();
+  if (received_told_ != received_) owe_acknowledgement();
+}
+
 void Session::acknowledge() {
   if (state_ != State::open || received_ == received_told_) return;
   if (!link_->ready())

@@ -128,6 +128,28 @@ TEST_F(SessionTest, CarriesIsochronousPackets) {
   EXPECT_TRUE(data_right);
 }
 
+// What goes the other way tells of what came: an acknowledgement of its own is for when nothing
+// does.
+TEST_F(SessionTest, SteadyTrafficAcknowledgesItself) {
+  start();
+  Ends ends = open_channel(1);
+  ends.driver->on_completed = [&](Transfer& back) { ends.driver->port->release(back); };
+  const auto before = a_.session->counters().frames_sent;
+  constexpr int kTransfers = 500;
+  for (int i = 0; i < kTransfers; ++i) {
+    submit(ends, 0x81, TransferType::bulk, 64);
+    run();
+    ASSERT_TRUE(ends.device->complete_next(0x81));
+    run();
+    loop_.advance(1'000'000);
+    run();
+  }
+  EXPECT_LE(a_.session->counters().frames_sent - before, kTransfers + 2u);
+  loop_.advance(60'000'000);
+  run();
+  EXPECT_EQ(b_.session->counters().frames_unacknowledged, 0u);
+}
+
 TEST_F(SessionTest, RestingTransferCostsNoFrames) {
   start();
   Ends ends = open_channel(1);
