@@ -36,8 +36,8 @@ namespace farport {
 Result<void> prepare_link_socket(int fd);
 
 struct LinkOptions {
-  // Its handshake is finished; what it has already read of the session is delivered first. Empty:
-  // plain. See prepare_tls_context() for what its context should have.
+  // Its handshake is finished, its context one of prepare_tls_context(); what it has already read
+  // of the session is delivered first. Empty: plain.
   UniqueSsl tls;
   bool compress = false;  // both ends take compressed frames: used where it pays
   // What is known of the way already, such as from the session's last connection.

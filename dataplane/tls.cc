@@ -163,7 +163,7 @@ Result<void> prepare_tls_context(SSL_CTX& context) {
 }
 
 Result<TlsTraffic> take_traffic(SSL& ssl, std::string_view peer) {
-  const Seen* seen = seen_of(&ssl);
+  Seen* seen = seen_of(&ssl);
   const auto cipher = cipher_of(ssl);
   if (SSL_is_init_finished(&ssl) != 1 || !cipher || seen == nullptr ||
       seen->client.bytes().empty() || seen->server.bytes().empty()) {
@@ -198,6 +198,7 @@ Result<TlsTraffic> take_traffic(SSL& ssl, std::string_view peer) {
   traffic.opening = traffic.connecting ? seen->server : seen->client;
   traffic.sealed = seen->sealed;
   traffic.opened = seen->opened;
+  seen->client = seen->server = {};  // or new keys could be derived from the old ones' (7.2)
   return traffic;
 }
 

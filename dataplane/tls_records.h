@@ -90,7 +90,7 @@ class TlsRecords {
   // A record up to here is sealed and opened in one block and copied: that is faster.
   static constexpr size_t copied_bytes_max = 1 << 10;
   // Sealed at once, then sent: the other end opens it while the next is sealed.
-  static constexpr size_t sealed_bytes_max = 144 << 10;
+  static constexpr size_t sealed_bytes_max = 112 << 10;
   // Of it, for a key update and an alert.
   static constexpr size_t reserve_bytes = 256;
   static constexpr size_t received_bytes_max = 144 << 10;
