@@ -168,7 +168,7 @@ void SocketLink::flush() {
 
 bool SocketLink::something_to_send() const {
   // TLS has answers of its own to give, and ends the connection in order.
-  return filling_->bytes != 0 || (tls_ && (!tls_->sealed().empty() || (closing_ && !end_sealed_)));
+  return filling_->bytes != 0 || (tls_ && (tls_->has_to_send() || (closing_ && !end_sealed_)));
 }
 
 // Until the batch has left, the socket is full, or the link is lost. Mostly the socket has room:
@@ -275,9 +275,7 @@ void SocketLink::prepare_receive() {
   receive_message_ = {};
   receive_message_.msg_iov = receive_pieces_.data();
   if (tls_) {
-    // The beginning of what comes; opening takes the rest from the socket by itself.
-    receive_pieces_[0] = {tls_->arrival().data(), tls_->arrival().size()};
-    receive_message_.msg_iovlen = 1;
+    receive_message_.msg_iovlen = 1;  // where: submit_receive()
   } else if (in_frame_) {
     assert(staging_begin_ == staging_end_);
     staging_begin_ = staging_end_ = 0;
@@ -309,11 +307,15 @@ void SocketLink::submit_receive() {
   receive_due_ = false;
   receiving_ = true;
   io_uring_sqe* sqe = worker_.prepare(receive_);
-  if (tls_ && tls_->holds_unopened() && !drained_) {
+  if (tls_ && tls_->holds_unopened()) {
     // What was read before the link began does not make the socket readable.
     io_uring_prep_nop(sqe);
     nop_ = true;
     return;
+  }
+  if (tls_) {
+    const auto arrival = tls_->arrival();
+    receive_pieces_[0] = {arrival.data(), arrival.size()};
   }
   io_uring_prep_recvmsg(sqe, socket_.get(), &receive_message_, 0);
   // There is nothing to be had before the next packet: do not try, wait for it.
@@ -324,6 +326,7 @@ unsigned SocketLink::poll() {
   if (!receive_due_ || closing_ || lost_) return 0;
   if (tls_) {
     opened_ = 0;
+    tls_->begin_round();
     if (open_records()) return opened_;
     receive_due_ = false;
     maybe_closed();
@@ -347,8 +350,11 @@ void SocketLink::received(int result, uint32_t) {
     return;
   }
   if (tls_) {
-    if (!std::exchange(nop_, false)) tls_->arrived(result);
-    drained_ = true;
+    if (std::exchange(nop_, false)) {
+      tls_->begin_round();
+    } else {
+      tls_->arrived(result);
+    }
     if (open_records()) {
       prepare_receive();
     } else {
@@ -382,11 +388,10 @@ void SocketLink::received(int result, uint32_t) {
 
 // Opens what has come, for one round; false when the link is to end.
 bool SocketLink::open_records() {
-  tls_->begin_round();
   for (;;) {
-    if (!in_frame_) prepare_staging();
-    auto to = in_frame_ ? data_.subspan(data_done_) : std::span(staging_).subspan(staging_end_);
-    const auto opened = tls_->open(to);
+    prepare_staging();
+    const auto direct = in_frame_ ? data_.subspan(data_done_) : std::span<std::byte>();
+    const auto opened = tls_->open(direct, std::span(staging_).subspan(staging_end_));
     if (!opened) {
       send_alert();
       lose(opened.error());
@@ -394,10 +399,13 @@ bool SocketLink::open_records() {
     }
     if (*opened == 0) break;
     ++opened_;
-    (in_frame_ ? data_done_ : staging_end_) += *opened;
+    const size_t placed = std::min(*opened, direct.size());
+    data_done_ += placed;
+    staging_end_ += *opened - placed;
     if (!parse()) return false;
   }
-  if (!tls_->sealed().empty()) flush();  // an answer of TLS's own
+  drained_ = tls_->drained();
+  if (tls_->has_to_send()) flush();  // an answer of TLS's own
   return true;
 }
 

@@ -5,8 +5,8 @@
 // frames come many at a time through a staging block; the data of a long frame is received right
 // where it belongs, with a little room behind it for the next frame's head.
 //
-// With TLS (tls.h) a batch is sealed into one block, a part at a time, and that leaves in one send;
-// what comes is opened right where it belongs.
+// With TLS (tls_records.h) a batch is sealed into one block, a part at a time, and that leaves in
+// one send; what comes is received into one block and opened right where it belongs.
 #pragma once
 
 #include <sys/socket.h>
@@ -24,6 +24,7 @@
 #include "dataplane/limits.h"
 #include "dataplane/link.h"
 #include "dataplane/tls.h"
+#include "dataplane/tls_records.h"
 #include "dataplane/unanswered.h"
 #include "dataplane/worker.h"
 
@@ -35,8 +36,8 @@ namespace farport {
 Result<void> prepare_link_socket(int fd);
 
 struct LinkOptions {
-  // Its handshake is finished; what it has already read of the session is delivered first. Empty:
-  // plain. See prepare_tls_context() for what its context should have.
+  // Its handshake is finished, its context one of prepare_tls_context(); what it has already read
+  // of the session is delivered first. Empty: plain.
   UniqueSsl tls;
   bool compress = false;  // both ends take compressed frames: used where it pays
   // What is known of the way already, such as from the session's last connection.

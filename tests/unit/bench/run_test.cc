@@ -14,6 +14,7 @@
 #include "bench/floor.h"
 #include "bench/forwarded_load.h"
 #include "bench/isolated.h"
+#include "dataplane/aead.h"
 
 namespace farport::bench {
 namespace {
@@ -142,17 +143,48 @@ TEST(Floor, AllocatesNothingPerTransfer) {
   EXPECT_EQ(result->allocations, 0u);
 }
 
-// What an open channel may still do is grow a table of the worker once; not once per transfer.
+// What an open channel may still do is grow a table of the worker once; not once per transfer. Nor
+// does TLS.
 TEST(Forwarded, AllocatesNothingPerTransfer) {
   if (!counts_allocations) GTEST_SKIP() << "a sanitizer brings its own allocator";
-  Load load;
-  load.depth = 16;
-  load.warm_up_s = 0.05;
-  load.seconds = 0.1;
-  const auto result = isolated([&] { return run_forwarded(load); }, 30);
-  ASSERT_TRUE(result.has_value()) << result.error().message;
-  ASSERT_GT(result->transfers, 50u);
-  EXPECT_LT(result->allocations, 10u);
+  for (const bool tls : {false, true}) {
+    for (const uint32_t size : {64u, 65536u}) {
+      Load load;
+      load.size = size;
+      load.depth = 16;
+      load.tls = tls;
+      load.warm_up_s = 0.05;
+      load.seconds = 0.1;
+      const auto result = isolated([&] { return run_forwarded(load); }, 30);
+      ASSERT_TRUE(result.has_value()) << result.error().message;
+      ASSERT_GT(result->transfers, 50u);
+      EXPECT_LT(result->allocations, 10u) << size << (tls ? " with TLS" : "");
+    }
+  }
+}
+
+TEST(Aead, AllocatesNothingPerRecord) {
+  if (!counts_allocations) GTEST_SKIP() << "a sanitizer brings its own allocator";
+  for (const auto kind :
+       {Aead::Kind::aes_128_gcm, Aead::Kind::aes_256_gcm, Aead::Kind::chacha20_poly1305}) {
+    for (const auto make : {&Aead::make, &Aead::make_by_openssl}) {
+      const auto seal = make(kind, Aead::Use::seal);
+      const auto open = make(kind, Aead::Use::open);
+      const std::array<std::byte, Aead::key_bytes_max> key{};
+      for (const auto* aead : {&seal, &open}) {
+        ASSERT_TRUE((*aead)->set_key(std::span(key).first(Aead::key_bytes(kind))));
+      }
+      std::array<std::byte, 5> header{};
+      std::vector<std::byte> block(1000 + Aead::tag_bytes);
+      const std::array<iovec, 2> pieces{iovec{block.data(), 400}, iovec{block.data() + 400, 600}};
+      const uint64_t before = allocation_count();
+      for (int i = 0; i < 100; ++i) {
+        ASSERT_TRUE(seal->seal({}, header, pieces, block.data()));
+        ASSERT_TRUE(open->open({}, header, block, pieces));
+      }
+      EXPECT_EQ(allocation_count() - before, 0u) << static_cast<int>(kind);
+    }
+  }
 }
 
 }  // namespace

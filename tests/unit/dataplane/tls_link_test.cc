@@ -246,7 +246,7 @@ TEST(TlsRecords, NewKeysOfOurOwnCross) {
   std::vector<std::byte> plain(100'000, std::byte{7});
   for (int i = 0; i < 3; ++i) {
     plain[0] = static_cast<std::byte>(i);
-    ASSERT_TRUE(from.update_keys());
+    from.update_keys();
     iovec piece{plain.data(), plain.size()};
     std::span<iovec> pieces(&piece, 1);
     ASSERT_TRUE(from.seal(pieces));
@@ -255,9 +255,10 @@ TEST(TlsRecords, NewKeysOfOurOwnCross) {
     ASSERT_EQ(::send(sockets[0].get(), sealed.data(), sealed.size(), 0), ssize_t(sealed.size()));
     from.sent(sealed.size());
     std::vector<std::byte> opened(plain.size());
+    std::vector<std::byte> rest(TlsRecords::record_bytes_max + 1);
     for (size_t done = 0; done < opened.size();) {
       to.begin_round();
-      const auto bytes = to.open(std::span(opened).subspan(done));
+      const auto bytes = to.open(std::span(opened).subspan(done), rest);
       ASSERT_TRUE(bytes) << bytes.error().message;
       done += *bytes;
     }
