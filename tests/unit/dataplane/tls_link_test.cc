@@ -91,6 +91,17 @@ TEST_P(TlsLinkTest, DeliversWhatWasReadBeforeItBegan) {
   EXPECT_TRUE(until([&] { return events_.frames.size() == 2; }));
 }
 
+TEST_P(TlsLinkTest, AKeyUpdateBeforeTheSessionEndsIt) {
+  ASSERT_EQ(SSL_key_update(peer_.get(), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+  peer_writes(data_head(1, 0));
+  char byte = 0;
+  ASSERT_EQ(SSL_read(ssl_.get(), &byte, 1), 1);
+  start();
+  ASSERT_TRUE(lost());
+  EXPECT_TRUE(says("the peer changed its TLS keys before the session")) << events_.lost->message;
+  EXPECT_TRUE(events_.frames.empty());
+}
+
 TEST_P(TlsLinkTest, NothingButTheHandshakePrecedesTheSession) {
   char byte = 0;
   EXPECT_EQ(recv(socket_.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK), -1);  // no session tickets
