@@ -17,6 +17,10 @@ constexpr int kUnsentBytesMax = 256 << 10;
 // Longer than a network hesitates; a session outlives the connection.
 constexpr int kUserTimeoutMs = 3'000;
 constexpr uint64_t kLastWordsNs = 1'000'000'000;
+// A batch is sealed and sent in so many parts, if they are not too short for it: the peer opens one
+// while the next is sealed, and what comes after the last part is what a lone request waits for.
+constexpr size_t kSealedParts = 4;
+constexpr size_t kSealedPartBytesMin = 32 << 10;
 
 }  // namespace
 
@@ -162,6 +166,7 @@ void SocketLink::flush() {
   sending_ = filling_;
   filling_ = filling_ == batches_[0].get() ? batches_[1].get() : batches_[0].get();
   unsealed_ = std::span(sending_->pieces).first(sending_->piece_count);
+  part_bytes_ = std::max(sending_->bytes / kSealedParts, kSealedPartBytesMin);
   go_on_sending();
   maybe_closed();  // it may have been lost in that, and nothing be under way any more
 }
@@ -193,7 +198,7 @@ bool SocketLink::next_message() {
     message_left_ = std::exchange(sending_->bytes, 0);
     return message_left_ != 0;
   }
-  if (auto sealed = tls_->seal(unsealed_); !sealed) {
+  if (auto sealed = tls_->seal(unsealed_, part_bytes_); !sealed) {
     lose(std::move(sealed.error()));
     return false;
   }

@@ -146,6 +146,7 @@ class SocketLink final : public Link, private Pollable {
   msghdr send_message_{};
   size_t message_left_ = 0;    // bytes of it to be sent yet
   std::span<iovec> unsealed_;  // of the batch being sent
+  size_t part_bytes_ = 0;      // of it, to seal and send at once
   iovec sealed_piece_{};       // the message, with TLS
   bool end_sealed_ = false;    // TLS's own end is on its way
   Send send_{*this};

@@ -62,10 +62,10 @@ bool TlsRecords::room() const {
          sealed_.size();
 }
 
-Result<void> TlsRecords::seal(std::span<iovec>& pieces) {
+Result<void> TlsRecords::seal(std::span<iovec>& pieces, size_t part_bytes) {
   if (fault_) return std::unexpected(*fault_);
   bool done = true;
-  while (done && room() && (update_due_ || !pieces.empty())) {
+  while (done && room() && sealed().size() < part_bytes && (update_due_ || !pieces.empty())) {
     if (update_due_ || sealing_.records() >= records_per_key_max_) {
       done = seal_update();
       continue;

@@ -37,6 +37,8 @@ class TlsRecords {
   static constexpr uint64_t records_per_key = uint64_t{1} << 23;
   // Records in a row that bring no data (key updates and the like) before the peer is let go.
   static constexpr unsigned other_records_max = 64;
+  // Sealed at once at most, then sent: the other end opens it while the next part is sealed.
+  static constexpr size_t sealed_bytes_max = 112 << 10;
 
   // `ssl`: its handshake is finished, its context one of prepare_tls_context(). `socket`: of the
   // connection, outlives this. `peer`: for messages. If it cannot be taken over, the first call to
@@ -48,9 +50,9 @@ class TlsRecords {
   TlsRecords& operator=(const TlsRecords&) = delete;
 
   // --- sending ---
-  // Seals from the front of `pieces`, for which there is room, and takes it off them; before them
-  // what there is to say of keys.
-  Result<void> seal(std::span<iovec>& pieces);
+  // Seals from the front of `pieces`, until there are `part_bytes` or no more room, and takes it
+  // off them; before them what there is to say of keys.
+  Result<void> seal(std::span<iovec>& pieces, size_t part_bytes = sealed_bytes_max);
   // The last record: the connection ends in order (RFC 8446, 6.1). Nothing may be sealed after it.
   void seal_end();
   // From the next seal() on there are new keys (RFC 8446, 4.6.3).
@@ -89,9 +91,7 @@ class TlsRecords {
   static constexpr size_t record_pieces_max = 64;
   // A record up to here is sealed and opened in one block and copied: that is faster.
   static constexpr size_t copied_bytes_max = 1 << 10;
-  // Sealed at once, then sent: the other end opens it while the next is sealed.
-  static constexpr size_t sealed_bytes_max = 112 << 10;
-  // Of it, for a key update and an alert.
+  // Of the sealed bytes, for a key update and an alert.
   static constexpr size_t reserve_bytes = 256;
   static constexpr size_t received_bytes_max = 144 << 10;
   static constexpr size_t round_bytes = 256 << 10;
