@@ -88,7 +88,7 @@ void Connector::secured(const Path& path, std::shared_ptr<PeerStream> stream,
   auto who = security_.trust->check(*stream->tls(), host_);
   if (!who) {
     if (security_.refusals != nullptr) {
-      security_.refusals->count(who.error().reason, stream->address(), who.error().message);
+      security_.refusals->count(who.error(), stream->address());
     }
     // Told there too, where a person may look.
     stream->send_and_close(encode_refusal(

@@ -357,7 +357,7 @@ void Peers::trust_changed(bool own) {
     if (!peer.live || peer.live->who.fingerprint.empty()) continue;
     const auto still = parts_.security.trust->still(peer.live->who);
     if (!still) {
-      parts_.refusals.count(still.error().reason, peer.live->address, still.error().message);
+      parts_.refusals.count(still.error(), peer.live->address);
       peer.live->session->close(still.error(), SessionEnd::trust_removed);
     } else if (own && peer.open() && peer.paths.in_use()) {
       move_to(name, *peer.paths.in_use());

@@ -84,6 +84,28 @@ def a_first_contact_is_refused_with_the_command_that_accepts_it():
         check(exchange(attached["path"], b"over TLS") == b"over TLS", "other bytes came back")
 
 
+def trust_check(host, peer):
+    return next(one for one in host.get(f"/v1/explain?host={peer}&device=") if one["name"] == "trust")
+
+
+@test
+def doctor_gives_the_command_of_each_host():
+    with strangers() as (a, b, _):
+        wait_error(b, "a", fingerprint(a))
+        check_ = trust_check(b, "a")
+        for words in [f"here: if it shows the same, `farport trust add a {fingerprint(a)}`",
+                      f"on a: `farport trust show`, and `farport trust add b {fingerprint(b)}`"]:
+            check(not check_["ok"] and words in check_["advice"], f"doctor on b says {check_}")
+        trust(b, a)
+        wait_error(b, "a", f"farport trust add b {fingerprint(b)}")
+        check_ = trust_check(b, "a")
+        check(not check_["ok"] and check_["advice"] == f"on a: `farport trust add b {fingerprint(b)}`",
+              f"doctor on b says {check_}")
+        trust(a, b)
+        b.wait_connected("a")
+        check(trust_check(b, "a")["ok"], f"doctor on b says {trust_check(b, 'a')}")
+
+
 @test
 def nothing_crosses_in_plain_text():
     with friends() as (_, b, wire):
