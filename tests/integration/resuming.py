@@ -11,34 +11,14 @@ import struct
 import threading
 
 from processes import exchange, wait_until
-from proxy import Proxy
-from suite import check, host, main, test
-
-DEVICES = """
-[[emulated]]
-name = "PORT0"
-kind = "serial"
-[[export]]
-device = "*"
-hosts = ["b"]
-"""
-PORT = "a/serial:PORT0"
+from suite import DEVICES, PORT, check, main, peer_of, test, two_hosts
 
 
 @contextlib.contextmanager
 def hosts(paths=1, session=""):
-    """a has a device; b reaches it through so many proxies, in order of preference."""
-    with contextlib.ExitStack() as stack:
-        a = host(stack, "a", session + DEVICES).start()
-        proxies = [stack.enter_context(Proxy(a.port)) for _ in range(paths)]
-        addresses = ", ".join(f'"127.0.0.1:{one.port}"' for one in proxies)
-        b = host(stack, "b", f'{session}[[peer]]\nname = "a"\naddresses = [{addresses}]\n').start()
+    with two_hosts(session, paths) as (a, b, proxies):
         b.wait_connected("a")
         yield a, b, proxies
-
-
-def peer_of(host, name):
-    return next(one for one in host.get("/v1/hosts") if one["name"] == name)
 
 
 class Echo:

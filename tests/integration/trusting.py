@@ -8,28 +8,15 @@ import ssl
 import stat
 
 from processes import ApiError, exchange, wait_until
-from proxy import Proxy
-from suite import check, host, main, test
+from suite import PORT, check, main, peer_of, test, two_hosts
 
 TLS = "[trust]\nloopback = true\n"
-DEVICES = """
-[[emulated]]
-name = "PORT0"
-kind = "serial"
-[[export]]
-device = "*"
-hosts = ["b"]
-"""
-PORT = "a/serial:PORT0"
 
 
 @contextlib.contextmanager
 def strangers():
     """a and b, b with a as its peer; neither knows the other's key. The wire is between them."""
-    with contextlib.ExitStack() as stack:
-        a = host(stack, "a", TLS + DEVICES).start()
-        wire = stack.enter_context(Proxy(a.port))
-        b = host(stack, "b", f'{TLS}[[peer]]\nname = "a"\naddress = "127.0.0.1:{wire.port}"\n').start()
+    with two_hosts(TLS) as (a, b, [wire]):
         yield a, b, wire
 
 
@@ -52,10 +39,6 @@ def trust(host, other, key=None):
 
 def distrust(host, name):
     host.call("DELETE", f"/v1/trust/keys/{name}")
-
-
-def peer_of(host, name):
-    return next((one for one in host.get("/v1/hosts") if one["name"] == name), {"state": "none", "error": ""})
 
 
 def refusals(host):
