@@ -342,7 +342,7 @@ void Attachments::answer(const std::string& id) {
   if (waiting && record->patience) return;
   record->patience.reset();
   const auto done = std::exchange(record->done, nullptr);
-  done(Attachment(record->shown));
+  done(shown_now(*record));
 }
 
 void Attachments::detach(const std::string& id, const Caller& caller, Callback<void> done) {
@@ -529,7 +529,7 @@ void Attachments::note(const Record& record, std::string type, std::string messa
 
 std::vector<Attachment> Attachments::list() const {
   std::vector<Attachment> shown;
-  for (const auto& [id, record] : records_) shown.push_back(record.shown);
+  for (const auto& [id, record] : records_) shown.push_back(shown_now(record));
   std::sort(shown.begin(), shown.end(), [](const Attachment& a, const Attachment& b) {
     return number_of(a.id) < number_of(b.id);
   });

@@ -13,6 +13,7 @@
 //
 //   attachments.cc       attach, attempts, detach
 //   attachments_wait.cc  what becomes of an attachment whose attempt is over; trying again
+//   attachments_pause.cc  while the session is paused
 //   attachments_keep.cc  persistent ones on disk, and back
 //   attachments_figures.cc  what they move
 //
@@ -192,6 +193,9 @@ class Attachments {
   void try_after(Record& record, std::chrono::milliseconds delay);
   void queue(Record& record);
   void pump();
+
+  // attachments_pause.cc
+  static Attachment shown_now(const Record& record);
 
   // attachments_figures.cc
   static void take_reading(Record& record, const MeterReading& reading);

@@ -74,6 +74,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   ~PeerSession();
 
   bool open() const { return state_ == State::open; }
+  // It has no connection now.
+  bool paused() const { return open() && paused_; }
   bool connecting() const { return connecting_; }
   const std::string& peer_name() const { return hello_.host_name; }
   const Hello& peer() const { return hello_; }

@@ -103,6 +103,20 @@ def not_resumed_in_time():
 
 
 @test
+def a_pause_is_shown():
+    with hosts() as (_, b, [wire]):
+        attached = b.attach(PORT)
+        wire.close_port()
+        wait_until("b knows", lambda: peer_of(b, "a")["state"] == "resuming")
+        check(b.wait_state(attached, "paused")["path"] == attached["path"], f"attachments: {b.attachments()}")
+        stats = b.get(f"/v1/attachments/{attached['id']}/stats")["attachment"]
+        check(stats["state"] == "paused", f"stats: {stats}")
+        wire.open_port()
+        b.wait_state(attached, "open")
+        check(exchange(attached["path"], b"it goes on") == b"it goes on", "other bytes came back")
+
+
+@test
 def detach_while_paused():
     with hosts(session="[session]\nresume_timeout_s = 2\n") as (a, b, [wire]):
         attached = b.attach(PORT)
