@@ -99,6 +99,9 @@ class Attachments {
   void devices_changed(const std::string& host);
 
   void channel_closed(PeerSession& session, uint32_t number, const Error& why);
+  void driver_gone(PeerSession& session, uint32_t number);
+  // Those that are let go of do not wait for the peer.
+  void session_paused(PeerSession& session);
   // Really over: a session that resumes is not.
   void session_closed(PeerSession& session, const Error& why);
   // Ends all of them; `done` when the last has ended. Persistent ones stay on disk.
@@ -161,6 +164,7 @@ class Attachments {
   Record* find(const Key& key);
   static Key key_of(const Record& record) { return {record.shown.id, record.attempt.number}; }
   bool is_local(const Record& record) const { return record.shown.device_host == parts_.host; }
+  Record* find(const PeerSession& session, uint32_t channel);
   static std::string name_of(const Record& record);
 
   // attachments.cc
@@ -196,6 +200,7 @@ class Attachments {
 
   // attachments_pause.cc
   static Attachment shown_now(const Record& record);
+  static void part(const Record& record);
 
   // attachments_figures.cc
   static void take_reading(Record& record, const MeterReading& reading);

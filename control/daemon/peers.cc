@@ -307,6 +307,10 @@ void Peers::peer_channel_closed(PeerSession& session, uint32_t number, const Err
   }
 }
 
+void Peers::peer_driver_gone(PeerSession& session, uint32_t number) {
+  attachments_->driver_gone(session, number);
+}
+
 Peers::Peer* Peers::peer_of(const PeerSession& session, std::string* name) {
   for (auto& [key, peer] : peers_) {
     if (!peer.live || peer.live->session.get() != &session) continue;

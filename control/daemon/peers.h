@@ -156,6 +156,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   void peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) override;
   void peer_notice(PeerSession& session, const nlohmann::json& notice) override;
   void peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) override;
+  void peer_driver_gone(PeerSession& session, uint32_t number) override;
   void peer_paused(PeerSession& session, const ResumePoint& point, const Error& why) override;
   void peer_closed(PeerSession& session, const Error& why) override;
 

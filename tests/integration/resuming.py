@@ -3,14 +3,16 @@
 usage: resuming.py FARPORTD [NAME]..."""
 
 import contextlib
+import os
 import random
 import resource
 import signal
 import socket
 import struct
 import threading
+import time
 
-from processes import exchange, wait_until
+from processes import ApiError, exchange, wait_until
 from suite import DEVICES, PORT, check, main, peer_of, test, two_hosts
 
 
@@ -116,8 +118,91 @@ def a_pause_is_shown():
         check(exchange(attached["path"], b"it goes on") == b"it goes on", "other bytes came back")
 
 
+def timed(function, *arguments):
+    """What it returns, and how many seconds it took."""
+    begin = time.monotonic()
+    return function(*arguments), time.monotonic() - begin
+
+
+def paused(b, wire):
+    """Until wire.open_port(), the network between the two is gone, and b knows."""
+    wire.close_port()
+    wait_until("b knows", lambda: peer_of(b, "a")["state"] == "resuming")
+
+
 @test
 def detach_while_paused():
+    with hosts() as (a, b, [wire]):
+        attached = b.attach(PORT)
+        paused(b, wire)
+        _, seconds = timed(b.detach, attached)
+        check(seconds < 5, f"the detach took {seconds} s, and the network is still gone")
+        check(not b.attachments(), f"attachments: {b.attachments()}")
+        check(not os.path.lexists(attached["path"]), f"{attached['path']} is still there")
+        check(a.devices("a")[PORT]["holder"] is not None, "a knows already: the test shows nothing")
+        wire.open_port()
+        # Asked before a has heard of the detach: it is told of that first, and finds the device free.
+        again = b.attach(PORT)
+        check(exchange(again["path"], b"again") == b"again", "other bytes came back")
+        b.detach(again)
+        a.wait_free("serial:PORT0")
+        wait_until("no channel is left", lambda: peer_of(b, "a")["channels"] == peer_of(a, "b")["channels"] == 0)
+        told = [one["type"] for one in b.events() if one["type"] == "detached"]
+        check(len(told) == 2, f"b told {told}")
+
+
+@test
+def detach_while_paused_and_never_resumed():
+    with hosts(session="[session]\nresume_timeout_s = 6\n") as (a, b, [wire]):
+        attached = b.attach(PORT)
+        paused(b, wire)
+        _, seconds = timed(b.detach, attached)
+        check(seconds < 4, f"the detach took {seconds} s")
+        a.wait_free("serial:PORT0")
+        wait_until("b gave it up", lambda: peer_of(b, "a")["state"] not in ("resuming", "connected"))
+        wire.open_port()
+        b.wait_connected("a")
+        b.attach(PORT)
+
+
+@test
+def the_network_goes_while_it_detaches():
+    with hosts() as (a, b, [wire]):
+        attached = b.attach(PORT)
+        wire.close_port()  # b does not know yet, maybe
+        _, seconds = timed(b.detach, attached)
+        check(seconds < 5, f"the detach took {seconds} s")
+        wire.open_port()
+        b.wait_connected("a")
+        a.wait_free("serial:PORT0")
+        b.attach(PORT)
+
+
+@test
+def an_attach_that_is_taken_back_while_paused_leaves_nothing():
+    with hosts() as (a, b, [wire]):
+        paused(b, wire)
+        refused = []
+
+        def attach():
+            try:
+                refused.append(b.attach(PORT))
+            except ApiError as error:
+                refused.append(error)
+        asking = threading.Thread(target=attach)
+        asking.start()
+        opening = wait_until("it is being attached", b.attachments)[0]
+        _, seconds = timed(b.detach, opening)
+        check(seconds < 5, f"the detach took {seconds} s")
+        asking.join()
+        check(isinstance(refused[0], ApiError), f"it was attached: {refused}")
+        wire.open_port()
+        b.wait_connected("a")
+        b.attach(PORT)  # "busy", if a had opened it for nobody
+
+
+@test
+def detach_while_it_resumes():
     with hosts(session="[session]\nresume_timeout_s = 2\n") as (a, b, [wire]):
         attached = b.attach(PORT)
         wire.close_port()
