@@ -116,7 +116,8 @@ Section host_section() {
   return table<T>(
       "host", FIELD(Config, host), "This host and its daemon.",
       {restart(key<T>("name", FIELD(T, name), String{},
-                      "Name among the hosts. Empty: the system's host name.")),
+                      "Name among the hosts: visible ASCII without spaces and \"/\". Empty: the "
+                      "system's host name.")),
        restart(key<T>("listen", FIELD(T, listen), Addresses{},
                       "Where other hosts connect to. Beyond loopback by TLS with host keys only "
                       "(`farport trust`).")),
