@@ -183,7 +183,10 @@ Section trust_section() {
               "Lists of revoked certificates (PEM), one of each authority. Empty: none is asked "
               "for."),
        restart(key<T>("loopback", FIELD(T, loopback), Boolean{},
-                      "Encrypts and asks for keys on loopback, too."))});
+                      "Encrypts and asks for keys on loopback, too. Otherwise any user of this "
+                      "machine can connect there as a host that is configured with loopback "
+                      "addresses alone or, while host.listen has no others, that is not configured "
+                      "and has no pinned key."))});
 }
 
 Section limits_section() {

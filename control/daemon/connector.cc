@@ -62,6 +62,7 @@ void Connector::connected(const Path& path, Result<PeerConnection> connection) {
   auto stream = PeerStream::over(loop_, std::move(*connection));
   if (!stream) return failed(path, stream.error());
   if (!security_.needs_tls(**stream)) {
+    if (auto may = security_.may_be_plain(host_); !may) return failed(path, may.error());
     return finish(Reached{std::move(*stream), {}, path.path});
   }
   if (security_.trust == nullptr) {

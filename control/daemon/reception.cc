@@ -69,14 +69,8 @@ void Reception::greeted(Place guest, const Result<Hello>& hello) {
     auto who = security_.trust->check(*guest->stream->tls(), hello->host_name);
     if (!who) return turn_away(guest, who.error(), true);
     visitor.who = std::move(*who);
-  } else if (security_.trust != nullptr && security_.trust->knows(hello->host_name)) {
-    return turn_away(
-        guest, Refusal::not_tls,
-        {ErrorCode::denied,
-         fmt::format("host {} is known here by its key: it must come encrypted ([trust] "
-                     "loopback = true on both, or `farport trust remove {}` here)",
-                     hello->host_name, hello->host_name)},
-        true);
+  } else if (auto may = security_.may_be_plain(hello->host_name); !may) {
+    return turn_away(guest, Refusal::not_tls, may.error(), true);
   } else {
     visitor.who.host = hello->host_name;
   }

@@ -12,8 +12,8 @@ import struct
 import threading
 import time
 
-from processes import ApiError, exchange, wait_until
-from suite import DEVICES, PORT, check, main, peer_of, test, two_hosts
+from processes import ApiError, exchange, free_port, wait_until
+from suite import DEVICES, PORT, check, host, main, peer_of, test, two_hosts
 
 
 @contextlib.contextmanager
@@ -314,6 +314,53 @@ def false_resumes_are_refused():
                 check(kind == REFUSE and reason in text, f"{what}: {kind} {text!r}")
                 bytes_.wait_rounds(1)
         check(peer_of(b, "a")["resumes"] == 0, f"the session was disturbed: {peer_of(b, 'a')}")
+
+
+@contextlib.contextmanager
+def one_host(config, listen=""):
+    with contextlib.ExitStack() as stack:
+        a = host(stack, "a", config)
+        if listen:
+            a.config.write_text(a.config.read_text().replace("listen = [", f'listen = ["{listen}", '))
+        yield a.start()
+
+
+LAB = '[[peer]]\nname = "lab"\naddresses = ["127.0.0.1:9", "192.0.2.7:7411"]\n'
+NEAR = '[[peer]]\nname = "near"\naddress = "127.0.0.1:9"\n'
+
+
+@test
+def a_local_user_is_no_host_of_elsewhere():
+    # In plain text; 192.0.2.7 is nobody's (RFC 5737).
+    with one_host(LAB + NEAR) as a:
+        kind, text = said_to(a.port, hello(b"lab", b"l" * 16, b"s" * 16))
+        check(kind == REFUSE and "192.0.2.7" in text and "loopback = true" in text, f"lab: {kind} {text!r}")
+        for name in (b"near", b"anybody"):  # nobody else can connect: they are of this machine
+            kind, text = said_to(a.port, hello(name, name[:1] * 16, name[:1] * 16))
+            check(kind == HELLO and text == "a", f"{name}: {kind} {text!r}")
+        wait_until("a tells who was refused", lambda: [
+            one for one in a.get("/v1/trust")["refusals"] if "host lab" in one["message"]])
+
+
+@test
+def nor_one_that_nobody_has_configured_where_others_may_connect():
+    with one_host(NEAR, listen=f"0.0.0.0:{free_port()}") as a:
+        kind, text = said_to(a.port, hello(b"stranger", b"t" * 16, b"t" * 16))
+        check(kind == REFUSE and "[[peer]]" in text and "loopback = true" in text, f"{kind} {text!r}")
+        kind, text = said_to(a.port, hello(b"near", b"n" * 16, b"n" * 16))
+        check(kind == HELLO and text == "a", f"near: {kind} {text!r}")
+
+
+@test
+def a_pinned_host_is_not_looked_for_in_plain_text():
+    # Whoever listens on its loopback address would be it.
+    with hosts() as (_, b, [wire]):
+        b.attach(PORT)
+        b.call("POST", "/v1/trust/keys", {"host": "a", "fingerprint": "SHA256:" + "A" * 43})
+        wire.cut()
+        wait_until("b says why", lambda: any("known here by its key" in one for one in
+                                             (peer_of(b, "a")["error"], b.log.read_text())))
+        check(peer_of(b, "a")["state"] != "connected", f"b says {peer_of(b, 'a')}")
 
 
 @test
