@@ -41,6 +41,8 @@ class ChannelEvents {
  public:
   // The channel is over and is destroyed soon. `why` as in LocalChannel::Events.
   virtual void channel_closed(Channel& channel, Error why) = 0;
+  // As asked by DriverChannel::drop_driver().
+  virtual void driver_gone(Channel&) {}
 
  protected:
   ~ChannelEvents() = default;
@@ -188,6 +190,10 @@ class DriverChannel final : public Channel, public DriverPort {
   void start(DeviceInfo info, uint64_t nominal_bytes_s, uint64_t credit_bytes,
              std::unique_ptr<Driver> driver);
   void close(Error why) override;
+  // After close(), for whoever does not wait for the peer's last word, which may be as far as the
+  // next connection: destroys the driver as soon as it has stopped; driver_gone() follows, once.
+  // The channel itself goes on until the peer has said it, and channel_closed() is called.
+  void drop_driver();
   // Whether start() went well and the channel is in use.
   bool open() const { return state_ == State::open; }
   Driver* driver() { return driver_.get(); }
@@ -230,6 +236,7 @@ class DriverChannel final : public Channel, public DriverPort {
   std::unique_ptr<Driver> driver_;
   State state_ = State::opening;
   bool session_lost_ = false;
+  bool drop_driver_ = false;
   uint64_t granted_ = 0;    // by the device end, cumulative
   uint64_t spent_ = 0;      // by us
   TransferQueue cancels_;   // cancel frames to send

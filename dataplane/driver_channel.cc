@@ -65,6 +65,11 @@ void DriverChannel::close(Error why) {
   }
 }
 
+void DriverChannel::drop_driver() {
+  drop_driver_ = true;
+  session_.loop().flush_later(*this);
+}
+
 // Everything in flight goes back to the driver; then the driver lets go of its consumer; then the
 // peer, unless it began, is told and gives the device back.
 void DriverChannel::begin_stop(Error why, TransferStatus status) {
@@ -87,6 +92,10 @@ void DriverChannel::flush() {
   for (Transfer* batch = std::exchange(returned_, {}).head; batch != nullptr;) {
     Transfer& transfer = *std::exchange(batch, batch->channel.next);
     return_now(transfer);
+  }
+  if (state_ == State::stopped && std::exchange(drop_driver_, false)) {
+    driver_.reset();
+    events_.driver_gone(*this);
   }
   if (state_ == State::stopped && !close_due_ && (peer_closed_ || session_lost_) &&
       transfers_.in_use() == 0) {

@@ -25,19 +25,31 @@ namespace {
 
 constexpr milliseconds kLook{100};  // how often a wait looks at the clock and at Ctrl-C
 
-Error socket_error(const error_code& error, const std::string& path) {
-  if (error == asio::error::access_denied) {
-    struct stat status{};
-    std::string group = "its group";
-    if (stat(path.c_str(), &status) == 0) {
-      const ::group* found = getgrgid(status.st_gid);
-      group = "group " + (found == nullptr ? std::to_string(status.st_gid) : found->gr_name);
-    }
+// Group root may read and write far more than this socket: nobody is told to join it.
+Error denied_error(const std::string& path) {
+  struct stat status{};
+  const bool seen = stat(path.c_str(), &status) == 0;
+  if (seen && status.st_gid == 0) {
     return {ErrorCode::denied,
-            fmt::format("you may not use {}: run this as root, or join {} (usermod -aG) and log in "
-                        "again",
-                        path, group)};
+            fmt::format("you may not use {}, which is root's alone: run this as root, or set "
+                        "host.socket_group in farportd's configuration to a group that you are in "
+                        "and start farportd again (where systemd holds the socket, set SocketGroup "
+                        "with `systemctl edit farportd.socket` and restart that, too)",
+                        path)};
   }
+  std::string group = "its group";
+  if (seen) {
+    const ::group* found = getgrgid(status.st_gid);
+    group = "group " + (found == nullptr ? std::to_string(status.st_gid) : found->gr_name);
+  }
+  return {ErrorCode::denied,
+          fmt::format("you may not use {}: run this as root, or join {} (usermod -aG) and log in "
+                      "again",
+                      path, group)};
+}
+
+Error socket_error(const error_code& error, const std::string& path) {
+  if (error == asio::error::access_denied) return denied_error(path);
   if (error == asio::error::connection_refused || error == boost::system::errc::not_a_socket ||
       error == boost::system::errc::no_such_file_or_directory) {
     return {ErrorCode::unreachable,

@@ -1,10 +1,12 @@
-// check-config: reads a configuration as farportd would, without a daemon.
+// check-config: reads a configuration, and the keys and certificates it leads to, as farportd
+// would, without a daemon and without making anything.
 #include <fmt/format.h>
 
 #include <memory>
 
 #include "control/cli/cli.h"
 #include "control/config/config.h"
+#include "control/trust/host_trust.h"
 
 namespace farport {
 
@@ -18,8 +20,27 @@ void print_text(Output& out, const std::string& text) {
   if (begin < text.size()) out.line(std::string_view(text).substr(begin));
 }
 
+// The files of trust that it names, which a start reads, too.
+void check_trust(ConfigReport& report) {
+  const Config& config = report.config;
+  const TrustConfig& trust = config.trust;
+  for (const TrustFault& fault :
+       check_trust_files({config.host.name,
+                          trust_folder(config.host.state_dir),
+                          {trust.authority, trust.certificate, trust.key, trust.revoked},
+                          {}})) {
+    const auto set_by = config.set_by.find(fault.key);
+    const std::string where = set_by == config.set_by.end() ? "default of " + fault.key
+                                                            : set_by->second + ": " + fault.key;
+    (fault.unseen ? report.warnings : report.errors)
+        .push_back(fmt::format("{}: {}", where, fault.message));
+  }
+}
+
 Result<void> check(Session& session, const ConfigSources& sources) {
-  const ConfigReport report = load_config(sources);
+  ConfigReport report = load_config(sources);
+  // Of a configuration with errors it is not known where they are.
+  if (report.errors.empty()) check_trust(report);
   const bool good = report.errors.empty();
   if (session.json) {
     session.out.json({{"ok", good},

@@ -7,6 +7,7 @@
 
 #include "control/config/codec.h"
 #include "control/config/reader.h"
+#include "control/trust/host_name.h"
 #include "drivers/ahead/rules.h"
 
 namespace farport::config {
@@ -111,9 +112,10 @@ void Checker::check_host() {
   if (host.socket.size() > 107) {
     error(set_by("host.socket"), "host.socket: a socket's path has at most 107 bytes");
   }
-  // Names travel as HOST/DEVICE.
-  if (host.name.find('/') != std::string::npos) {
-    error(set_by("host.name"), "host.name: a host's name has no \"/\"");
+  // Names travel as HOST/DEVICE, and are pinned in a file of lines and words.
+  if (!is_host_name(host.name)) {
+    error(set_by("host.name"),
+          fmt::format("host.name: found {}, expected {}", quoted(host.name), host_name_words));
   }
 }
 
@@ -167,8 +169,9 @@ void Checker::check_peers() {
                                      "another (host.name)",
                                      peer.name));
     }
-    if (peer.name.find('/') != std::string::npos) {
-      error(peer.origin, fmt::format("peer \"{}\": a host's name has no \"/\"", peer.name));
+    if (!peer.name.empty() && !is_host_name(peer.name)) {
+      error(peer.origin,
+            fmt::format("peer.name: found {}, expected {}", quoted(peer.name), host_name_words));
     }
   }
 }

@@ -116,7 +116,8 @@ Section host_section() {
   return table<T>(
       "host", FIELD(Config, host), "This host and its daemon.",
       {restart(key<T>("name", FIELD(T, name), String{},
-                      "Name among the hosts. Empty: the system's host name.")),
+                      "Name among the hosts: visible ASCII without spaces and \"/\". Empty: the "
+                      "system's host name.")),
        restart(key<T>("listen", FIELD(T, listen), Addresses{},
                       "Where other hosts connect to. Beyond loopback by TLS with host keys only "
                       "(`farport trust`).")),
@@ -182,7 +183,10 @@ Section trust_section() {
               "Lists of revoked certificates (PEM), one of each authority. Empty: none is asked "
               "for."),
        restart(key<T>("loopback", FIELD(T, loopback), Boolean{},
-                      "Encrypts and asks for keys on loopback, too."))});
+                      "Encrypts and asks for keys on loopback, too. Otherwise any user of this "
+                      "machine can connect there as a host that is configured with loopback "
+                      "addresses alone or, while host.listen has no others, that is not configured "
+                      "and has no pinned key."))});
 }
 
 Section limits_section() {

@@ -51,7 +51,9 @@ PolicyInput Advice::input(const DirectoryVm& vm) const {
   input.vm.cpu_milli = vm.cpu_milli;
   input.vm.dirty_bytes_s = vm.dirty_bytes_s;
   for (const Attachment& attachment : attachments_.list()) {
-    if (attachment.vm != vm.name || attachment.state != "open") continue;
+    // A pause is short, and no reason to decide anew.
+    const bool carried = attachment.state == "open" || attachment.state == "paused";
+    if (attachment.vm != vm.name || !carried) continue;
     PolicyDevice device;
     device.name = attachment.device;
     device.host = attachment.device_host;

@@ -17,7 +17,6 @@ using std::chrono::seconds;
 namespace {
 
 constexpr seconds kAttachLimit{30};
-constexpr seconds kReleaseLimit{10};
 // Over all that an attach needs, and for the consumer and the device to let go.
 constexpr seconds kWholeLimit{35};
 constexpr seconds kDetachLimit{20};
@@ -76,6 +75,15 @@ Attachments::Record* Attachments::find(const std::string& id) {
 Attachments::Record* Attachments::find(const Key& key) {
   Record* const record = find(key.id);
   return record != nullptr && record->attempt.number == key.attempt ? record : nullptr;
+}
+
+Attachments::Record* Attachments::find(const PeerSession& session, uint32_t channel) {
+  for (auto& [id, record] : records_) {
+    if (record.attempt.session.get() == &session && record.attempt.channel == channel) {
+      return &record;
+    }
+  }
+  return nullptr;
 }
 
 std::string Attachments::name_of(const Record& record) {
@@ -292,7 +300,7 @@ void Attachments::make_driver(Record& record, const DeviceInfo& info,
                       [this, key = key_of(record),
                        made = std::move(made)](Result<std::unique_ptr<Driver>> driver) mutable {
                         Record* const opening = find(key);
-                        if (opening == nullptr) return;  // the session is gone meanwhile
+                        if (opening == nullptr) return;  // it ended meanwhile
                         Attempt& attempt = opening->attempt;
                         attempt.step_under_way = false;
                         if (driver && !attempt.closing) return made(*opening, std::move(*driver));
@@ -342,7 +350,7 @@ void Attachments::answer(const std::string& id) {
   if (waiting && record->patience) return;
   record->patience.reset();
   const auto done = std::exchange(record->done, nullptr);
-  done(Attachment(record->shown));
+  done(shown_now(*record));
 }
 
 void Attachments::detach(const std::string& id, const Caller& caller, Callback<void> done) {
@@ -385,6 +393,7 @@ void Attachments::let_go(const std::string& id, Error why) {
   record->patience.reset();
   if (record->attempt.number == 0) return finish(id, {}, why);
   close(*record, std::move(why));
+  if (const Record* const closing = find(id)) part(*closing);
 }
 
 // Begins the end of the attempt; end() follows.
@@ -396,8 +405,7 @@ void Attachments::close(Record& record, Error why) {
   if (attempt.session != nullptr) {
     if (!attempt.answered) {
       // The channel has no device end yet, and may get one any moment.
-      attempt.session->request({{"op", "release"}, {"channel", attempt.channel}}, kReleaseLimit,
-                               [](const Result<json>&) {});
+      attempt.session->release(attempt.channel, [] {});
     }
     attempt.session->close_channel(attempt.channel, attempt.why);
   } else if (attempt.local != nullptr) {
@@ -437,11 +445,7 @@ void Attachments::took_too_long(const std::string& id) {
 }
 
 void Attachments::channel_closed(PeerSession& session, uint32_t number, const Error& why) {
-  for (const auto& [id, record] : records_) {
-    if (record.attempt.session.get() == &session && record.attempt.channel == number) {
-      return end(key_of(record), why);
-    }
-  }
+  if (const Record* const record = find(session, number)) end(key_of(*record), why);
 }
 
 void Attachments::session_closed(PeerSession& session, const Error& why) {
@@ -480,8 +484,7 @@ void Attachments::end(const Key& key, const Error& why) {
   }
   if (last.session != nullptr && last.answered) {
     // As in finish(): the next attempt is not to hear "busy" of our own.
-    last.session->request({{"op", "release"}, {"channel", last.channel}}, kReleaseLimit,
-                          [](const Result<json>&) {});
+    last.session->release(last.channel, [] {});
   }
   wait(*record, last, error);
 }
@@ -506,8 +509,7 @@ void Attachments::finish(const std::string& id, const Attempt& last, Error why) 
   if (last.session != nullptr && last.answered) {
     // The device's host hears of the end by the channel, but maybe later than of the next request
     // for the device, which it would call busy. Once this is answered, such a request waits there.
-    last.session->request({{"op", "release"}, {"channel", last.channel}}, kReleaseLimit,
-                          [answer](const Result<json>&) { answer(); });
+    last.session->release(last.channel, answer);
   } else {
     answer();
   }
@@ -529,7 +531,7 @@ void Attachments::note(const Record& record, std::string type, std::string messa
 
 std::vector<Attachment> Attachments::list() const {
   std::vector<Attachment> shown;
-  for (const auto& [id, record] : records_) shown.push_back(record.shown);
+  for (const auto& [id, record] : records_) shown.push_back(shown_now(record));
   std::sort(shown.begin(), shown.end(), [](const Attachment& a, const Attachment& b) {
     return number_of(a.id) < number_of(b.id);
   });

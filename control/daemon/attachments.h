@@ -13,6 +13,7 @@
 //
 //   attachments.cc       attach, attempts, detach
 //   attachments_wait.cc  what becomes of an attachment whose attempt is over; trying again
+//   attachments_pause.cc  while the session is paused
 //   attachments_keep.cc  persistent ones on disk, and back
 //   attachments_figures.cc  what they move
 //
@@ -98,6 +99,9 @@ class Attachments {
   void devices_changed(const std::string& host);
 
   void channel_closed(PeerSession& session, uint32_t number, const Error& why);
+  void driver_gone(PeerSession& session, uint32_t number);
+  // Those that are let go of do not wait for the peer.
+  void session_paused(PeerSession& session);
   // Really over: a session that resumes is not.
   void session_closed(PeerSession& session, const Error& why);
   // Ends all of them; `done` when the last has ended. Persistent ones stay on disk.
@@ -160,6 +164,7 @@ class Attachments {
   Record* find(const Key& key);
   static Key key_of(const Record& record) { return {record.shown.id, record.attempt.number}; }
   bool is_local(const Record& record) const { return record.shown.device_host == parts_.host; }
+  Record* find(const PeerSession& session, uint32_t channel);
   static std::string name_of(const Record& record);
 
   // attachments.cc
@@ -192,6 +197,10 @@ class Attachments {
   void try_after(Record& record, std::chrono::milliseconds delay);
   void queue(Record& record);
   void pump();
+
+  // attachments_pause.cc
+  static Attachment shown_now(const Record& record);
+  static void part(const Record& record);
 
   // attachments_figures.cc
   static void take_reading(Record& record, const MeterReading& reading);

@@ -16,8 +16,8 @@ Result<Stats> Attachments::stats(const std::string& id) const {
   }
   const Record& record = found->second;
   const MeterReading& reading = record.reading;
-  Stats stats{record.shown,    record.read_unix_ms, reading.meter, reading.total,
-              reading.service, reading.channel,     reading.rules};
+  Stats stats{shown_now(record), record.read_unix_ms, reading.meter, reading.total,
+              reading.service,   reading.channel,     reading.rules};
   stats.meter.nominal_bytes_s = record.shown.nominal_bytes_s;
   return stats;
 }

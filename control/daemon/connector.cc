@@ -62,6 +62,7 @@ void Connector::connected(const Path& path, Result<PeerConnection> connection) {
   auto stream = PeerStream::over(loop_, std::move(*connection));
   if (!stream) return failed(path, stream.error());
   if (!security_.needs_tls(**stream)) {
+    if (auto may = security_.may_be_plain(host_); !may) return failed(path, may.error());
     return finish(Reached{std::move(*stream), {}, path.path});
   }
   if (security_.trust == nullptr) {
@@ -88,7 +89,7 @@ void Connector::secured(const Path& path, std::shared_ptr<PeerStream> stream,
   auto who = security_.trust->check(*stream->tls(), host_);
   if (!who) {
     if (security_.refusals != nullptr) {
-      security_.refusals->count(who.error().reason, stream->address(), who.error().message);
+      security_.refusals->count(who.error(), stream->address());
     }
     // Told there too, where a person may look.
     stream->send_and_close(encode_refusal(

@@ -24,8 +24,13 @@ struct Security {
   std::shared_ptr<Trust> trust;
   bool on_loopback = false;
   Refusals* refusals = nullptr;  // who was refused is counted there
+  // Whether a host of this name may be at the other end of a plain connection; empty: any.
+  std::function<Result<void>(const std::string& host)> plain{};
 
   bool needs_tls(const PeerStream& stream) const { return !stream.loopback() || on_loopback; }
+  Result<void> may_be_plain(const std::string& host) const {
+    return plain ? plain(host) : Result<void>();
+  }
 };
 
 struct Reached {

@@ -129,7 +129,8 @@ Daemon::Host::Host(DaemonSettings settings, RunLock lock, std::unique_ptr<Contro
       peers_({*loop_, pointers(workers_), events_, lender_,
               Security{settings_.trust, settings_.encrypt_loopback, &refusals_}, refusals_,
               settings_.host, boot_, settings_.sessions_max, settings_.resume_timeout_ns,
-              settings_.paths}),
+              settings_.paths,
+              std::ranges::all_of(listeners_, [](const auto& one) { return one->loopback(); })}),
       attachments_(
           {*loop_, *workers_.front(), loans_, peers_, settings_.drivers, events_, settings_.host,
            settings_.bus_rate ? settings_.bus_rate : [](const DeviceInfo&) { return uint64_t{0}; },

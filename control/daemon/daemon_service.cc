@@ -167,10 +167,12 @@ std::vector<Check> Daemon::Host::explain_self() const {
                       ""});
   }
   for (const auto& listener : listeners_) {
-    checks.push_back({"listen", true,
-                      fmt::format("{}{}", listener->address(),
-                                  listener->loopback() ? "" : ", INSECURE: without encryption"),
-                      ""});
+    checks.push_back(
+        {"listen", true,
+         fmt::format(
+             "{}{}", listener->address(),
+             listener->loopback() && !settings_.encrypt_loopback ? ", in plain text" : ", by TLS"),
+         ""});
   }
   for (Check& check : explain_trust("")) checks.push_back(std::move(check));
   for (const std::string& problem : catalogue_.problems()) {

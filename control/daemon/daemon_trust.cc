@@ -79,15 +79,13 @@ void Daemon::Host::reload_trust(const AuthorityFiles& files) {
 
 std::vector<Check> Daemon::Host::explain_trust(const std::string& host) const {
   if (!settings_.trust) return {};
-  if (host.empty()) {
-    return explain_own_trust({settings_.trust->overview(), refusals_.list()}, unix_now_ms());
-  }
+  const TrustReport report{settings_.trust->overview(), refusals_.list()};
+  if (host.empty()) return explain_own_trust(report, unix_now_ms());
   for (const HostEntry& entry : peers_.list()) {
     if (entry.name != host) continue;
     const auto address = parse_host_port(entry.address, 0);
     const bool plain = address && is_loopback(*address) && !settings_.encrypt_loopback;
-    return {
-        explain_peer_trust(settings_.trust->overview(), host, entry.state == "connected", plain)};
+    return {explain_peer_trust(report, entry, plain, unix_now_ms())};
   }
   return {};
 }

@@ -19,6 +19,7 @@ constexpr milliseconds kSoonAgain{500};
 }  // namespace
 
 void Peers::peer_paused(PeerSession& session, const ResumePoint& point, const Error& why) {
+  attachments_->session_paused(session);
   std::string name;
   Peer* const peer = peer_of(session, &name);
   if (peer == nullptr || stopping_) return;  // it is being closed

@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kUnansweredMax = 256;
 // Messages of a peer that control has not looked at yet.
 constexpr size_t kUntakenMax = 1024;
+constexpr milliseconds kReleaseLimit{10'000};
 
 LatencySummary summarise(const Histogram& histogram) {
   return {histogram.percentile(50), histogram.percentile(99), histogram.percentile(99.9),
@@ -125,6 +126,9 @@ class PeerSession::OnWorker final : public SessionEvents,
       });
     });
   }
+  void driver_gone(Channel& channel) override {
+    tell([number = channel.number()](PeerSession& session) { session.lost_driver(number); });
+  }
 
  private:
   ControlLoop& loop_;
@@ -192,6 +196,7 @@ void PeerSession::resume(PeerConnection connection, uint64_t peer_received) {
 void PeerSession::paused(const ResumePoint& point, const Error& why) {
   if (state_ != State::open) return;
   paused_ = true;
+  give_up_waiting();
   events_.peer_paused(*this, point, why);
 }
 
@@ -233,10 +238,34 @@ void PeerSession::request(const json& request, milliseconds limit, Callback<json
                     peer_name())));
     return;
   }
+  static_cast<void>(send_request(request, limit, std::move(done)));
+}
+
+// What is sent while the session is paused leaves with the next connection.
+uint32_t PeerSession::send_request(const json& request, milliseconds limit, Callback<json> done) {
   const uint32_t id = add_pending(limit, std::move(done));
   on_worker_->run([id, text = peer::dump(request)](OnWorker& half) {
     half.session().send_message(wire::MessageKind::request, id, text);
   });
+  return id;
+}
+
+void PeerSession::release(uint32_t number, std::function<void()> done) {
+  if (state_ != State::open) return done();  // the peer gives back everything
+  const uint32_t id = send_request({{"op", "release"}, {"channel", number}}, kReleaseLimit,
+                                   [done](const Result<json>&) { done(); });
+  pending_.at(id).until_pause = true;
+  if (paused_) give_up_waiting();
+}
+
+void PeerSession::give_up_waiting() {
+  std::vector<uint32_t> ids;
+  for (const auto& [id, pending] : pending_) {
+    if (pending.until_pause) ids.push_back(id);
+  }
+  for (const uint32_t id : ids) {
+    answer(id, fail(ErrorCode::unreachable, "the session is paused; it is asked later"));
+  }
 }
 
 void PeerSession::respond(uint32_t id, const json& response) {
@@ -344,6 +373,14 @@ void PeerSession::close_channel(uint32_t number, Error why) {
   });
 }
 
+void PeerSession::drop_driver(uint32_t number) {
+  on_worker_->run([number](OnWorker& half) {
+    if (const auto found = half.drivers.find(number); found != half.drivers.end()) {
+      found->second->drop_driver();
+    }
+  });
+}
+
 void PeerSession::read_meters(std::function<void(std::map<uint32_t, MeterReading>)> done) {
   on_worker_->run([done = std::move(done), &loop = loop_](OnWorker& half) {
     std::map<uint32_t, MeterReading> readings;
@@ -383,6 +420,11 @@ void PeerSession::lost_channel(uint32_t number, const Error& why) {
   if (state_ == State::closed) return;  // ended() has said it of all
   channels_.erase(number);
   events_.peer_channel_closed(*this, number, why);
+}
+
+void PeerSession::lost_driver(uint32_t number) {
+  if (state_ == State::closed) return;
+  events_.peer_driver_gone(*this, number);
 }
 
 void PeerSession::ended(const Error& why, bool timed_out) {

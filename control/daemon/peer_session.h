@@ -54,6 +54,8 @@ class PeerSessionEvents {
   virtual void peer_notice(PeerSession& session, const nlohmann::json& notice) = 0;
   // A channel of either end is over; its number is free again.
   virtual void peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) = 0;
+  // As asked by drop_driver(): nothing of the channel is left at the consumer.
+  virtual void peer_driver_gone(PeerSession& session, uint32_t number) = 0;
   // The connection is gone; resume() goes on, or in time the session ends.
   virtual void peer_paused(PeerSession& session, const ResumePoint& point, const Error& why) = 0;
   // The last thing a session says. Its channels are over, those not reported before too.
@@ -74,6 +76,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   ~PeerSession();
 
   bool open() const { return state_ == State::open; }
+  // It has no connection now.
+  bool paused() const { return open() && paused_; }
   bool connecting() const { return connecting_; }
   const std::string& peer_name() const { return hello_.host_name; }
   const Hello& peer() const { return hello_; }
@@ -95,6 +99,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   void notify(const nlohmann::json& notice);
   void request(const nlohmann::json& request, std::chrono::milliseconds limit,
                Callback<nlohmann::json> done);
+  // The peer is to undo what an attach of this channel has done or will do. While the session is
+  // paused this is kept for it, before whatever is asked next, and `done` does not wait.
+  void release(uint32_t number, std::function<void()> done);
   void respond(uint32_t id, const nlohmann::json& response);
 
   // --- channels whose device is at the peer ---
@@ -115,6 +122,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
                   std::function<void(bool)> done);
 
   void close_channel(uint32_t number, Error why);
+  // Of a channel that is being closed, and whose peer may not answer for long: once its driver is
+  // gone, peer_driver_gone() follows, unless peer_channel_closed() comes first.
+  void drop_driver(uint32_t number);
   // Of all channels whose driver is here, by number.
   void read_meters(std::function<void(std::map<uint32_t, MeterReading>)> done);
 
@@ -124,9 +134,13 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   struct Pending {
     Callback<nlohmann::json> done;
     std::unique_ptr<ControlTimer> timer;
+    bool until_pause = false;  // whoever waits for it does not wait for the next connection
   };
 
   PeerSession(ControlLoop& loop, bool connecting, Hello peer, PeerSessionEvents& events);
+  uint32_t send_request(const nlohmann::json& request, std::chrono::milliseconds limit,
+                        Callback<nlohmann::json> done);
+  void give_up_waiting();
   uint32_t add_pending(std::chrono::milliseconds limit, Callback<nlohmann::json> done);
   void answer(uint32_t id, Result<nlohmann::json> result);
   uint32_t free_number();
@@ -135,6 +149,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   // From the worker.
   void took_message(wire::MessageKind kind, uint32_t id, const std::string& text);
   void lost_channel(uint32_t number, const Error& why);
+  void lost_driver(uint32_t number);
   void paused(const ResumePoint& point, const Error& why);
   void ended(const Error& why, bool timed_out);
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "control/config/config.h"
+#include "control/trust/host_name.h"
 #include "dataplane/limits.h"
 
 namespace farport {
@@ -32,7 +33,10 @@ Identity random_identity() {
 }  // namespace
 
 Peers::Peers(Parts parts)
-    : parts_(std::move(parts)),
+    : parts_([this, &parts] {
+        parts.security.plain = [this](const std::string& host) { return may_be_plain(host); };
+        return std::move(parts);
+      }()),
       reception_(parts_.loop, parts_.security, parts_.refusals,
                  [this](Visitor visitor) { arrived(std::move(visitor)); }),
       trust_timer_(parts_.loop) {
@@ -307,6 +311,10 @@ void Peers::peer_channel_closed(PeerSession& session, uint32_t number, const Err
   }
 }
 
+void Peers::peer_driver_gone(PeerSession& session, uint32_t number) {
+  attachments_->driver_gone(session, number);
+}
+
 Peers::Peer* Peers::peer_of(const PeerSession& session, std::string* name) {
   for (auto& [key, peer] : peers_) {
     if (!peer.live || peer.live->session.get() != &session) continue;
@@ -338,6 +346,39 @@ void Peers::peer_closed(PeerSession& session, const Error& why) {
 
 // --- trust ---
 
+// In plain text, as loopback is unless trust.loopback says otherwise, any user of this machine can
+// call itself anything. So a name stands for a host of this machine only: not for one with a key,
+// not for one that is configured elsewhere, and, where other machines can connect, not for one that
+// is configured nowhere.
+Result<void> Peers::may_be_plain(const std::string& host) const {
+  const auto refuse = [&host](const std::string& why) {
+    return fail(ErrorCode::denied, fmt::format("host {} {}", host, why));
+  };
+  if (parts_.security.trust != nullptr && parts_.security.trust->knows(host)) {
+    return refuse(
+        fmt::format("is known here by its key: it must come encrypted ([trust] loopback "
+                    "= true on both, or `farport trust remove {}` here)",
+                    is_plain_name(host) ? host : "NAME"));
+  }
+  const auto known = peers_.find(host);
+  if (known != peers_.end() && known->second.configured) {
+    for (const HostPort& address : known->second.addresses) {
+      if (is_loopback(address)) continue;
+      return refuse(
+          fmt::format("is not of this machine alone (its [[peer]] has the address {}), so "
+                      "over loopback it must be encrypted: set [trust] loopback = true on "
+                      "both",
+                      format_host_port(address)));
+    }
+    return {};
+  }
+  if (parts_.listens_on_loopback_only) return {};
+  return refuse(
+      "is not configured here, and other machines may connect (host.listen), so over loopback it "
+      "must be encrypted: set [trust] loopback = true on both, or add a [[peer]] of that name with "
+      "a loopback address");
+}
+
 void Peers::check_trust() {
   trust_timer_.after(kTrustInterval, [this] {
     trust_changed(false);
@@ -357,7 +398,7 @@ void Peers::trust_changed(bool own) {
     if (!peer.live || peer.live->who.fingerprint.empty()) continue;
     const auto still = parts_.security.trust->still(peer.live->who);
     if (!still) {
-      parts_.refusals.count(still.error().reason, peer.live->address, still.error().message);
+      parts_.refusals.count(still.error(), peer.live->address);
       peer.live->session->close(still.error(), SessionEnd::trust_removed);
     } else if (own && peer.open() && peer.paths.in_use()) {
       move_to(name, *peer.paths.in_use());

@@ -42,13 +42,14 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
     std::vector<WorkerThread*> workers;  // sessions go to them in turn
     EventLog& events;
     Lender& lender;
-    Security security;
+    Security security;  // `plain` is set here
     Refusals& refusals;
     std::string host;
     Identity boot{};
     size_t sessions_max = limits::sessions_per_host_max;
     uint64_t resume_timeout_ns = 30'000'000'000;
     PathSettings paths;
+    bool listens_on_loopback_only = false;
   };
   explicit Peers(Parts parts);
   ~Peers();
@@ -131,6 +132,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   Peer* peer_of(const PeerSession& session, std::string* name = nullptr);
   void trust_changed(bool own);
   void check_trust();
+  Result<void> may_be_plain(const std::string& host) const;
   Result<void> still_trusted(const TrustedPeer& who) const;
 
   // How long whoever did not begin a session leaves it to the other to resume it.
@@ -156,6 +158,7 @@ class Peers final : public PeerDirectory, private PeerSessionEvents {
   void peer_request(PeerSession& session, uint32_t id, const nlohmann::json& request) override;
   void peer_notice(PeerSession& session, const nlohmann::json& notice) override;
   void peer_channel_closed(PeerSession& session, uint32_t number, const Error& why) override;
+  void peer_driver_gone(PeerSession& session, uint32_t number) override;
   void peer_paused(PeerSession& session, const ResumePoint& point, const Error& why) override;
   void peer_closed(PeerSession& session, const Error& why) override;
 

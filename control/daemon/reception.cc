@@ -45,7 +45,7 @@ void Reception::accepted(PeerConnection connection) {
   guest->stream->secure(std::move(*tls),
                         [this, guest](const std::expected<void, TrustError>& result) {
                           if (!result) {
-                            return turn_away(guest, result.error().reason, result.error(), false);
+                            return turn_away(guest, result.error(), false);
                           }
                           guest->secured = true;
                           greet(guest);
@@ -67,16 +67,10 @@ void Reception::greeted(Place guest, const Result<Hello>& hello) {
   if (guest->stream->tls() != nullptr) {
     // By the name that it has said: a known name with another key is told so, loudly.
     auto who = security_.trust->check(*guest->stream->tls(), hello->host_name);
-    if (!who) return turn_away(guest, who.error().reason, who.error(), true);
+    if (!who) return turn_away(guest, who.error(), true);
     visitor.who = std::move(*who);
-  } else if (security_.trust != nullptr && security_.trust->knows(hello->host_name)) {
-    return turn_away(
-        guest, Refusal::not_tls,
-        {ErrorCode::denied,
-         fmt::format("host {} is known here by its key: it must come encrypted ([trust] "
-                     "loopback = true on both, or `farport trust remove {}` here)",
-                     hello->host_name, hello->host_name)},
-        true);
+  } else if (auto may = security_.may_be_plain(hello->host_name); !may) {
+    return turn_away(guest, Refusal::not_tls, may.error(), true);
   } else {
     visitor.who.host = hello->host_name;
   }
@@ -89,10 +83,10 @@ void Reception::refuse(const Visitor& visitor, Refusal reason, const Error& why)
   visitor.stream->send_and_close(encode_refusal(why));
 }
 
-void Reception::turn_away(Place guest, Refusal reason, const Error& why, bool tell) {
+void Reception::turn_away(Place guest, const TrustError& why, bool tell) {
   const auto stream = guest->stream;
   guests_.erase(guest);
-  refusals_.count(reason, stream->address(), why.message);
+  refusals_.count(why, stream->address());
   if (tell) {
     stream->send_and_close(encode_refusal(why));
   } else {

@@ -46,7 +46,10 @@ class Reception {
 
   void greet(Place guest);
   void greeted(Place guest, const Result<Hello>& hello);
-  void turn_away(Place guest, Refusal reason, const Error& why, bool tell);
+  void turn_away(Place guest, Refusal reason, const Error& why, bool tell) {
+    turn_away(guest, TrustError{why, reason}, tell);
+  }
+  void turn_away(Place guest, const TrustError& why, bool tell);
 
   ControlLoop& loop_;
   Security security_;

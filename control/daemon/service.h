@@ -132,7 +132,9 @@ struct Attachment {
   std::string vm;
   std::string user;  // who asked for it
   uid_t uid = 0;
-  std::string state;  // "opening", "open", "waiting" or "closing"
+  // "opening", "open", "paused" (open, but the session to the device's host has no connection now),
+  // "waiting" or "closing"
+  std::string state;
   int64_t since_unix_ms = 0;
   bool persistent = false;
   std::optional<Waiting> waiting;  // in state "waiting"

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "control/trust/host_key.h"
+
 namespace farport {
 
 namespace {
@@ -36,6 +38,26 @@ std::string pinned_words(const std::vector<PinnedKey>& keys) {
   std::string words;
   for (const PinnedKey& key : keys) words += (words.empty() ? "" : ", ") + key.fingerprint;
   return words;
+}
+
+bool is_pinned(const std::vector<PinnedKey>& keys, const std::string& fingerprint) {
+  return std::ranges::any_of(keys,
+                             [&](const PinnedKey& key) { return key.fingerprint == fingerprint; });
+}
+
+// The key for which the host was turned away lately; empty: none.
+std::string refused_key(const TrustReport& report, const std::string& host, int64_t now_unix_ms) {
+  std::string key;
+  for (const Refusals::Entry& one : report.refusals) {
+    const bool lately = now_unix_ms - one.last_unix_ms <= kLately_ms;
+    if (one.host == host && !one.fingerprint.empty() && lately) key = one.fingerprint;
+  }
+  return key;
+}
+
+// To be copied into a shell.
+std::string add_command(const std::string& host, const std::string& fingerprint) {
+  return fmt::format("farport trust add {} {}", is_plain_name(host) ? host : "NAME", fingerprint);
 }
 
 }  // namespace
@@ -80,8 +102,10 @@ std::vector<Check> explain_own_trust(const TrustReport& report, int64_t now_unix
   return checks;
 }
 
-Check explain_peer_trust(const TrustOverview& overview, const std::string& host, bool connected,
-                         bool plain) {
+Check explain_peer_trust(const TrustReport& report, const HostEntry& peer, bool plain,
+                         int64_t now_unix_ms) {
+  const TrustOverview& overview = report.overview;
+  const std::string& host = peer.name;
   if (plain) {
     return {"trust", true,
             fmt::format("{} is reached over loopback, where no key is asked for (trust.loopback)",
@@ -94,20 +118,33 @@ Check explain_peer_trust(const TrustOverview& overview, const std::string& host,
   const std::string known =
       keys.empty() ? fmt::format("no key of {} is pinned; the authority's certificates count", host)
                    : fmt::format("{} is pinned here with {}", host, pinned_words(keys));
-  if (connected) {
+  if (peer.state == "connected") {
     return {"trust", true, fmt::format("{}, and {} knows this host's key", known, host), ""};
   }
-  if (!keys.empty() || overview.authority) {
-    return {"trust", true,
-            fmt::format("{}; whether {} knows this host's key ({}) can be seen on {} itself: "
-                        "`farport trust list`",
-                        known, host, overview.fingerprint, host),
-            ""};
+  const std::string shown = refused_key(report, host, now_unix_ms);
+  const std::string theirs = add_command(host, shown.empty() ? "SHA256:..." : shown);
+  const std::string ours = add_command(overview.host, overview.fingerprint);
+  if (!keys.empty() && !shown.empty() && !is_pinned(keys, shown)) {
+    return {"trust", false, fmt::format("{}, but it shows {}", known, shown),
+            fmt::format("on {}: `farport trust show`; only if it says the same, here: `{} "
+                        "--replace`",
+                        host, theirs)};
   }
-  return {"trust", false, fmt::format("no key of {} is pinned here: it is not let in", host),
-          fmt::format("on {}: `farport trust show`, and `farport trust add {} {}`; here: what it "
-                      "shows, as `farport trust add {} SHA256:...`",
-                      host, overview.host, overview.fingerprint, host)};
+  if (keys.empty() && !overview.authority) {
+    return {"trust", false, fmt::format("no key of {} is pinned here: it is not let in", host),
+            fmt::format("on {}: `farport trust show`, and `{}`; here: {}`{}`", host, ours,
+                        shown.empty() ? "what it shows, as " : "if it shows the same, ", theirs)};
+  }
+  // Its refusal names the key that it did not take.
+  if (peer.error.find(overview.fingerprint) != std::string::npos) {
+    return {"trust", false, fmt::format("{}, but {} does not take this host's key", known, host),
+            fmt::format("on {}: `{}`", host, ours)};
+  }
+  return {"trust", true,
+          fmt::format("{}; whether {} knows this host's key can be seen on {} itself: `farport "
+                      "trust list`, and if not, there: `{}`",
+                      known, host, host, ours),
+          ""};
 }
 
 }  // namespace farport

@@ -12,9 +12,9 @@ namespace farport {
 
 // Of this host itself.
 std::vector<Check> explain_own_trust(const TrustReport& report, int64_t now_unix_ms);
-// Of a peer at `address`. `connected`: there is a session with it now. `plain`: connections with it
-// are not encrypted (loopback), so that no key is asked for.
-Check explain_peer_trust(const TrustOverview& overview, const std::string& host, bool connected,
-                         bool plain);
+// Of a peer, with the commands that would let the two in, each on its host. `plain`: connections
+// with it are not encrypted (loopback), so that no key is asked for.
+Check explain_peer_trust(const TrustReport& report, const HostEntry& peer, bool plain,
+                         int64_t now_unix_ms);
 
 }  // namespace farport

@@ -17,6 +17,13 @@ namespace {
 // RSA of 2048 bits, P-224, SHA-224 at least (SSL_CTX_set_security_level(3)).
 constexpr int kSecurityLevel = 2;
 
+// Where the next block of a PEM file begins (RFC 7468 2), counted from 1.
+size_t line_of_block(const std::string& text, size_t from) {
+  const size_t block = std::min(text.find("-----BEGIN", from), text.size());
+  return 1 + static_cast<size_t>(
+                 std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(block), '\n'));
+}
+
 // All certificates of a bundle. The file's text is read first, for its guard and its size.
 template <class Unique, class Read>
 Result<std::vector<Unique>> read_bundle(const std::string& path, size_t bytes_max,
@@ -25,7 +32,9 @@ Result<std::vector<Unique>> read_bundle(const std::string& path, size_t bytes_ma
   if (!text) return std::unexpected(text.error());
   const UniqueBio bio(BIO_new_mem_buf(text->data(), static_cast<int>(text->size())));
   std::vector<Unique> found;
+  size_t begin = 0;  // of what is read next
   while (bio) {
+    begin = text->size() - BIO_ctrl_pending(bio.get());
     Unique one(read(bio.get()));
     if (!one) break;
     found.push_back(std::move(one));
@@ -34,10 +43,11 @@ Result<std::vector<Unique>> read_bundle(const std::string& path, size_t bytes_ma
   const bool ended =
       ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
   const std::string words = openssl_words();
-  if (!ended || found.empty()) {
-    return fail(fmt::format("{}: expected {} in PEM, found {}", path, what,
-                            ended ? "none" : fmt::format("one that is malformed ({})", words)));
+  if (!ended) {
+    return fail(fmt::format("{}:{}: expected {} in PEM, found one that is malformed ({})", path,
+                            line_of_block(*text, begin), what, words));
   }
+  if (found.empty()) return fail(fmt::format("{}: expected {} in PEM, found none", path, what));
   return found;
 }
 

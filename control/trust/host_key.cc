@@ -97,18 +97,6 @@ bool is_fingerprint(std::string_view text) {
   return kBase64.find(text.back()) % 4 == 0;
 }
 
-bool is_host_name(std::string_view text) {
-  return !text.empty() && text.size() <= 253 && text.front() != '-' && text.front() != '#' &&
-         std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f && c != '/'; });
-}
-
-bool is_plain_name(std::string_view text) {
-  return is_host_name(text) && std::ranges::all_of(text, [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                  c == '.' || c == '-' || c == '_';
-         });
-}
-
 Result<UniqueKey> load_key(const std::string& path) {
   const auto file = open_guarded(path, Guard::secret);
   if (!file) return std::unexpected(file.error());

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "control/trust/host_name.h"
 #include "control/trust/openssl.h"
 #include "dataplane/error.h"
 
@@ -21,12 +22,6 @@ std::string fingerprint_of(X509& certificate);
 std::string fingerprint_of(EVP_PKEY& key);
 // Whether the text is one; so that a shortened or mistyped one is never pinned.
 bool is_fingerprint(std::string_view text);
-
-// What known_hosts, certificates and commands can carry: 1 to 253 visible ASCII characters, no "/",
-// not beginning with "-" or "#".
-bool is_host_name(std::string_view text);
-// Of these, what a shell takes as it is: for commands that people copy from messages.
-bool is_plain_name(std::string_view text);
 
 // A private key in PEM. denied: others may read it. A key with a passphrase is an error: nobody is
 // there to type it.

@@ -15,9 +15,7 @@ namespace farport {
 
 namespace {
 
-constexpr std::string_view kKey = "host_key";
 constexpr std::string_view kNextKey = "host_key.next";
-constexpr std::string_view kKnown = "known_hosts";
 
 Result<std::optional<Authority>> read_authority(const AuthorityFiles& files) {
   if (files.authority.empty()) return std::optional<Authority>();
@@ -45,7 +43,7 @@ Result<HostIdentity> HostTrust::read_identity(const AuthorityFiles& files) const
     return load_identity(files.certificate, files.key, settings_.host);
   }
   HostIdentity identity;
-  auto key = load_or_make_key(path(kKey));
+  auto key = load_or_make_key(path(host_key_file));
   if (!key) return std::unexpected(key.error());
   identity.key = std::move(*key);
   auto certificate = self_signed(*identity.key, settings_.host);
@@ -72,7 +70,7 @@ Result<void> HostTrust::reload(const AuthorityFiles& files) {
   if (files.authority.empty() && !files.revoked.empty()) {
     return fail(ErrorCode::usage, "trust.revoked needs trust.authority");
   }
-  auto known = KnownHosts::load(path(kKnown));
+  auto known = KnownHosts::load(path(known_hosts_file));
   if (!known) return std::unexpected(known.error());
   auto authority = read_authority(files);
   if (!authority) return std::unexpected(authority.error());
@@ -116,12 +114,12 @@ TrustOverview HostTrust::overview() const {
 Result<void> HostTrust::change(const std::function<Result<bool>(KnownHosts&)>& edit) {
   const auto lock = lock_folder(settings_.folder);
   if (!lock) return std::unexpected(lock.error());
-  auto known = KnownHosts::load(path(kKnown));
+  auto known = KnownHosts::load(path(known_hosts_file));
   if (!known) return std::unexpected(known.error());
   const auto edited = edit(*known);
   if (!edited) return std::unexpected(edited.error());
   if (*edited) {
-    if (auto saved = known->save(path(kKnown)); !saved) return saved;
+    if (auto saved = known->save(path(known_hosts_file)); !saved) return saved;
   }
   known_ = std::move(*known);
   notify(false);
@@ -197,8 +195,8 @@ Result<std::string> HostTrust::renew() {
                 "other hosts, then run `farport trust renew` again");
   }
   if (!next) return std::unexpected(next.error());
-  if (rename(path(kNextKey).c_str(), path(kKey).c_str()) != 0) {
-    return fail_errno(errno, fmt::format("cannot replace {}", path(kKey)));
+  if (rename(path(kNextKey).c_str(), path(host_key_file).c_str()) != 0) {
+    return fail_errno(errno, fmt::format("cannot replace {}", path(host_key_file)));
   }
   if (auto read = reload(settings_.files); !read) return std::unexpected(read.error());
   return identity_.fingerprint;

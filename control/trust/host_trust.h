@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/trust/authority.h"
@@ -44,6 +45,18 @@ struct TrustSettings {
 
 // "<state_dir>/trust".
 std::string trust_folder(const std::string& state_dir);
+// Within it.
+inline constexpr std::string_view host_key_file = "host_key";
+inline constexpr std::string_view known_hosts_file = "known_hosts";
+
+// What HostTrust::open() would refuse, as the caller's user: all of it, by the configuration's key
+// that leads to the file. Nothing is made or changed.
+struct TrustFault {
+  std::string key;      // "trust.authority", "host.state_dir", ...
+  std::string message;  // with the file, and the line where it has lines
+  bool unseen = false;  // this user may not look, so that nothing is known of it
+};
+std::vector<TrustFault> check_trust_files(const TrustSettings& settings);
 
 class HostTrust final : public Trust {
  public:

@@ -12,8 +12,10 @@ namespace farport {
 
 namespace {
 
-std::unexpected<TrustError> refuse(Refusal reason, std::string message) {
-  return std::unexpected(TrustError{{ErrorCode::denied, std::move(message)}, reason});
+std::unexpected<TrustError> refuse(Refusal reason, std::string message, std::string host = {},
+                                   std::string fingerprint = {}) {
+  return std::unexpected(TrustError{
+      {ErrorCode::denied, std::move(message)}, reason, std::move(host), std::move(fingerprint)});
 }
 
 std::string fingerprints(const std::vector<PinnedKey>& keys) {
@@ -43,7 +45,8 @@ std::unexpected<TrustError> refuse_unknown(const TrustedPeer& peer, const std::s
                                                                    "{},",
                                                                    name))
                                    : fmt::format("host {}", expected),
-                  peer.fingerprint, name == "NAME" ? "that host" : name, name, peer.fingerprint));
+                  peer.fingerprint, name == "NAME" ? "that host" : name, name, peer.fingerprint),
+      claimed, peer.fingerprint);
 }
 
 std::unexpected<TrustError> refuse_changed(const std::string& host, const std::string& shown,
@@ -55,7 +58,8 @@ std::unexpected<TrustError> refuse_changed(const std::string& host, const std::s
                   "{} itself with `farport trust show`; only if it says {}, run here: farport "
                   "trust add {} {} --replace",
                   host, fingerprints(pinned), shown, host, host, shown, name_for_command(host),
-                  shown));
+                  shown),
+      host, shown);
 }
 
 }  // namespace

@@ -38,10 +38,8 @@ std::string shown(std::string_view text) {
 
 Result<void> check_key(const PinnedKey& key) {
   if (!is_host_name(key.name)) {
-    return fail(ErrorCode::usage,
-                fmt::format("\"{}\" is not a host's name: expected 1 to 253 visible characters "
-                            "without \"/\", not beginning with \"-\" or \"#\"",
-                            shown(key.name)));
+    return fail(ErrorCode::usage, fmt::format("\"{}\" is not a host's name: expected {}",
+                                              shown(key.name), host_name_words));
   }
   if (!is_fingerprint(key.fingerprint)) {
     return fail(ErrorCode::usage,

@@ -69,6 +69,10 @@ Result<void> make_private_folder(const std::string& path) {
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
     return fail_errno(errno, fmt::format("cannot make the folder {}", path));
   }
+  return check_private_folder(path);
+}
+
+Result<void> check_private_folder(const std::string& path) {
   FileDescriptor folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   struct stat status{};
   if (!folder || fstat(folder.get(), &status) != 0) {

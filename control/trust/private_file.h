@@ -15,6 +15,8 @@ namespace farport {
 
 // 0700, made when it is not there. denied: others may write in it, or it is another's.
 Result<void> make_private_folder(const std::string& path);
+// The same of one that is there. not_found: it is not.
+Result<void> check_private_folder(const std::string& path);
 
 enum class Guard : uint8_t {
   secret,    // nobody else may read or write it

@@ -79,11 +79,12 @@ Refusals::Refusals(std::function<int64_t()> now_unix_ms,
   if (!log_) log_ = [](const std::string& line) { spdlog::warn("{}", line); };
 }
 
-void Refusals::count(Refusal reason, const std::string& address, const std::string& message) {
+void Refusals::count(const TrustError& why, const std::string& address) {
+  const Refusal reason = why.reason;
   ++totals_[static_cast<size_t>(reason)];
   const int64_t now = now_();
   const std::string from = without_port(address);
-  Entry entry{reason, from, message, 0, now, now};
+  Entry entry{reason, from, why.message, why.host, why.fingerprint, 0, now, now};
   const auto found = std::ranges::find_if(
       recent_, [&](const Entry& one) { return one.reason == reason && one.address == from; });
   if (found != recent_.end()) {
@@ -96,7 +97,7 @@ void Refusals::count(Refusal reason, const std::string& address, const std::stri
   if (recent_.size() > recent_max) recent_.pop_front();
   if (!may_log(reason, from, now)) return;
   // The message says what was seen; the rest of the minute is in the count.
-  log_(fmt::format("refused {} ({}): {}", from, refusal_words(reason), message));
+  log_(fmt::format("refused {} ({}): {}", from, refusal_words(reason), why.message));
 }
 
 bool Refusals::may_log(Refusal reason, const std::string& address, int64_t now) {

@@ -57,6 +57,9 @@ std::string_view refusal_words(Refusal reason);
 // An Error that knows its reason; where only an Error is wanted, it is one.
 struct TrustError : Error {
   Refusal reason = Refusal::unknown_key;
+  // Of a key that is not pinned (unknown_key, wrong_key), for whoever tells how to pin it.
+  std::string host = {};         // the name that was meant, or that it claims; may be a stranger's
+  std::string fingerprint = {};  // of the key that it shows
 };
 
 class Refusals {
@@ -70,7 +73,9 @@ class Refusals {
     Refusal reason = Refusal::unknown_key;
     std::string address;  // numeric, without the port: that differs each time
     std::string message;  // the latest
-    uint64_t count = 0;   // since it was first seen, while it is kept
+    std::string host;     // as in TrustError, of the latest
+    std::string fingerprint;
+    uint64_t count = 0;  // since it was first seen, while it is kept
     int64_t first_unix_ms = 0;
     int64_t last_unix_ms = 0;
   };
@@ -80,7 +85,10 @@ class Refusals {
                     std::function<void(const std::string&)> log = {});
 
   // `address` as "192.0.2.7:4711" or without a port.
-  void count(Refusal reason, const std::string& address, const std::string& message);
+  void count(Refusal reason, const std::string& address, const std::string& message) {
+    count(TrustError{{ErrorCode::denied, message}, reason}, address);
+  }
+  void count(const TrustError& why, const std::string& address);
 
   uint64_t total(Refusal reason) const { return totals_[static_cast<size_t>(reason)]; }
   uint64_t total() const;

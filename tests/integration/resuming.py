@@ -3,42 +3,24 @@
 usage: resuming.py FARPORTD [NAME]..."""
 
 import contextlib
+import os
 import random
 import resource
 import signal
 import socket
 import struct
 import threading
+import time
 
-from processes import exchange, wait_until
-from proxy import Proxy
-from suite import check, host, main, test
-
-DEVICES = """
-[[emulated]]
-name = "PORT0"
-kind = "serial"
-[[export]]
-device = "*"
-hosts = ["b"]
-"""
-PORT = "a/serial:PORT0"
+from processes import ApiError, exchange, free_port, wait_until
+from suite import DEVICES, PORT, check, host, main, peer_of, test, two_hosts
 
 
 @contextlib.contextmanager
 def hosts(paths=1, session=""):
-    """a has a device; b reaches it through so many proxies, in order of preference."""
-    with contextlib.ExitStack() as stack:
-        a = host(stack, "a", session + DEVICES).start()
-        proxies = [stack.enter_context(Proxy(a.port)) for _ in range(paths)]
-        addresses = ", ".join(f'"127.0.0.1:{one.port}"' for one in proxies)
-        b = host(stack, "b", f'{session}[[peer]]\nname = "a"\naddresses = [{addresses}]\n').start()
+    with two_hosts(session, paths) as (a, b, proxies):
         b.wait_connected("a")
         yield a, b, proxies
-
-
-def peer_of(host, name):
-    return next(one for one in host.get("/v1/hosts") if one["name"] == name)
 
 
 class Echo:
@@ -123,7 +105,104 @@ def not_resumed_in_time():
 
 
 @test
+def a_pause_is_shown():
+    with hosts() as (_, b, [wire]):
+        attached = b.attach(PORT)
+        wire.close_port()
+        wait_until("b knows", lambda: peer_of(b, "a")["state"] == "resuming")
+        check(b.wait_state(attached, "paused")["path"] == attached["path"], f"attachments: {b.attachments()}")
+        stats = b.get(f"/v1/attachments/{attached['id']}/stats")["attachment"]
+        check(stats["state"] == "paused", f"stats: {stats}")
+        wire.open_port()
+        b.wait_state(attached, "open")
+        check(exchange(attached["path"], b"it goes on") == b"it goes on", "other bytes came back")
+
+
+def timed(function, *arguments):
+    """What it returns, and how many seconds it took."""
+    begin = time.monotonic()
+    return function(*arguments), time.monotonic() - begin
+
+
+def paused(b, wire):
+    """Until wire.open_port(), the network between the two is gone, and b knows."""
+    wire.close_port()
+    wait_until("b knows", lambda: peer_of(b, "a")["state"] == "resuming")
+
+
+@test
 def detach_while_paused():
+    with hosts() as (a, b, [wire]):
+        attached = b.attach(PORT)
+        paused(b, wire)
+        _, seconds = timed(b.detach, attached)
+        check(seconds < 5, f"the detach took {seconds} s, and the network is still gone")
+        check(not b.attachments(), f"attachments: {b.attachments()}")
+        check(not os.path.lexists(attached["path"]), f"{attached['path']} is still there")
+        check(a.devices("a")[PORT]["holder"] is not None, "a knows already: the test shows nothing")
+        wire.open_port()
+        # Asked before a has heard of the detach: it is told of that first, and finds the device free.
+        again = b.attach(PORT)
+        check(exchange(again["path"], b"again") == b"again", "other bytes came back")
+        b.detach(again)
+        a.wait_free("serial:PORT0")
+        wait_until("no channel is left", lambda: peer_of(b, "a")["channels"] == peer_of(a, "b")["channels"] == 0)
+        told = [one["type"] for one in b.events() if one["type"] == "detached"]
+        check(len(told) == 2, f"b told {told}")
+
+
+@test
+def detach_while_paused_and_never_resumed():
+    with hosts(session="[session]\nresume_timeout_s = 6\n") as (a, b, [wire]):
+        attached = b.attach(PORT)
+        paused(b, wire)
+        _, seconds = timed(b.detach, attached)
+        check(seconds < 4, f"the detach took {seconds} s")
+        a.wait_free("serial:PORT0")
+        wait_until("b gave it up", lambda: peer_of(b, "a")["state"] not in ("resuming", "connected"))
+        wire.open_port()
+        b.wait_connected("a")
+        b.attach(PORT)
+
+
+@test
+def the_network_goes_while_it_detaches():
+    with hosts() as (a, b, [wire]):
+        attached = b.attach(PORT)
+        wire.close_port()  # b does not know yet, maybe
+        _, seconds = timed(b.detach, attached)
+        check(seconds < 5, f"the detach took {seconds} s")
+        wire.open_port()
+        b.wait_connected("a")
+        a.wait_free("serial:PORT0")
+        b.attach(PORT)
+
+
+@test
+def an_attach_that_is_taken_back_while_paused_leaves_nothing():
+    with hosts() as (a, b, [wire]):
+        paused(b, wire)
+        refused = []
+
+        def attach():
+            try:
+                refused.append(b.attach(PORT))
+            except ApiError as error:
+                refused.append(error)
+        asking = threading.Thread(target=attach)
+        asking.start()
+        opening = wait_until("it is being attached", b.attachments)[0]
+        _, seconds = timed(b.detach, opening)
+        check(seconds < 5, f"the detach took {seconds} s")
+        asking.join()
+        check(isinstance(refused[0], ApiError), f"it was attached: {refused}")
+        wire.open_port()
+        b.wait_connected("a")
+        b.attach(PORT)  # "busy", if a had opened it for nobody
+
+
+@test
+def detach_while_it_resumes():
     with hosts(session="[session]\nresume_timeout_s = 2\n") as (a, b, [wire]):
         attached = b.attach(PORT)
         wire.close_port()
@@ -235,6 +314,53 @@ def false_resumes_are_refused():
                 check(kind == REFUSE and reason in text, f"{what}: {kind} {text!r}")
                 bytes_.wait_rounds(1)
         check(peer_of(b, "a")["resumes"] == 0, f"the session was disturbed: {peer_of(b, 'a')}")
+
+
+@contextlib.contextmanager
+def one_host(config, listen=""):
+    with contextlib.ExitStack() as stack:
+        a = host(stack, "a", config)
+        if listen:
+            a.config.write_text(a.config.read_text().replace("listen = [", f'listen = ["{listen}", '))
+        yield a.start()
+
+
+LAB = '[[peer]]\nname = "lab"\naddresses = ["127.0.0.1:9", "192.0.2.7:7411"]\n'
+NEAR = '[[peer]]\nname = "near"\naddress = "127.0.0.1:9"\n'
+
+
+@test
+def a_local_user_is_no_host_of_elsewhere():
+    # In plain text; 192.0.2.7 is nobody's (RFC 5737).
+    with one_host(LAB + NEAR) as a:
+        kind, text = said_to(a.port, hello(b"lab", b"l" * 16, b"s" * 16))
+        check(kind == REFUSE and "192.0.2.7" in text and "loopback = true" in text, f"lab: {kind} {text!r}")
+        for name in (b"near", b"anybody"):  # nobody else can connect: they are of this machine
+            kind, text = said_to(a.port, hello(name, name[:1] * 16, name[:1] * 16))
+            check(kind == HELLO and text == "a", f"{name}: {kind} {text!r}")
+        wait_until("a tells who was refused", lambda: [
+            one for one in a.get("/v1/trust")["refusals"] if "host lab" in one["message"]])
+
+
+@test
+def nor_one_that_nobody_has_configured_where_others_may_connect():
+    with one_host(NEAR, listen=f"0.0.0.0:{free_port()}") as a:
+        kind, text = said_to(a.port, hello(b"stranger", b"t" * 16, b"t" * 16))
+        check(kind == REFUSE and "[[peer]]" in text and "loopback = true" in text, f"{kind} {text!r}")
+        kind, text = said_to(a.port, hello(b"near", b"n" * 16, b"n" * 16))
+        check(kind == HELLO and text == "a", f"near: {kind} {text!r}")
+
+
+@test
+def a_pinned_host_is_not_looked_for_in_plain_text():
+    # Whoever listens on its loopback address would be it.
+    with hosts() as (_, b, [wire]):
+        b.attach(PORT)
+        b.call("POST", "/v1/trust/keys", {"host": "a", "fingerprint": "SHA256:" + "A" * 43})
+        wire.cut()
+        wait_until("b says why", lambda: any("known here by its key" in one for one in
+                                             (peer_of(b, "a")["error"], b.log.read_text())))
+        check(peer_of(b, "a")["state"] != "connected", f"b says {peer_of(b, 'a')}")
 
 
 @test

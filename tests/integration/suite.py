@@ -3,11 +3,13 @@
     program FARPORTD [NAME]...     PASS, FAIL or SKIP, a line each; with names, only these
 """
 
+import contextlib
 import pathlib
 import sys
 import traceback
 
 from processes import Farportd
+from proxy import Proxy
 
 _TESTS = []
 
@@ -32,6 +34,35 @@ def host(stack, name, config, **settings):
     stack.callback(one.close)
     stack.push(lambda kind, *_: print_log(one) if kind else None)
     return one
+
+
+# What a lends to b, in two_hosts().
+DEVICES = """
+[[emulated]]
+name = "PORT0"
+kind = "serial"
+[[export]]
+device = "*"
+hosts = ["b"]
+"""
+PORT = "a/serial:PORT0"
+
+
+@contextlib.contextmanager
+def two_hosts(settings="", paths=1):
+    """a has a device; b reaches it through so many proxies, in order of preference. `settings` go to both.
+    Nothing is waited for: they may not even trust each other."""
+    with contextlib.ExitStack() as stack:
+        a = host(stack, "a", settings + DEVICES).start()
+        proxies = [stack.enter_context(Proxy(a.port)) for _ in range(paths)]
+        addresses = ", ".join(f'"127.0.0.1:{one.port}"' for one in proxies)
+        b = host(stack, "b", f'{settings}[[peer]]\nname = "a"\naddresses = [{addresses}]\n').start()
+        yield a, b, proxies
+
+
+def peer_of(host, name):
+    """What a host says of another; of one that it does not know, that its state is "none"."""
+    return next((one for one in host.get("/v1/hosts") if one["name"] == name), {"state": "none", "error": ""})
 
 
 def print_log(one):

@@ -8,28 +8,15 @@ import ssl
 import stat
 
 from processes import ApiError, exchange, wait_until
-from proxy import Proxy
-from suite import check, host, main, test
+from suite import PORT, check, main, peer_of, test, two_hosts
 
 TLS = "[trust]\nloopback = true\n"
-DEVICES = """
-[[emulated]]
-name = "PORT0"
-kind = "serial"
-[[export]]
-device = "*"
-hosts = ["b"]
-"""
-PORT = "a/serial:PORT0"
 
 
 @contextlib.contextmanager
 def strangers():
     """a and b, b with a as its peer; neither knows the other's key. The wire is between them."""
-    with contextlib.ExitStack() as stack:
-        a = host(stack, "a", TLS + DEVICES).start()
-        wire = stack.enter_context(Proxy(a.port))
-        b = host(stack, "b", f'{TLS}[[peer]]\nname = "a"\naddress = "127.0.0.1:{wire.port}"\n').start()
+    with two_hosts(TLS) as (a, b, [wire]):
         yield a, b, wire
 
 
@@ -52,10 +39,6 @@ def trust(host, other, key=None):
 
 def distrust(host, name):
     host.call("DELETE", f"/v1/trust/keys/{name}")
-
-
-def peer_of(host, name):
-    return next((one for one in host.get("/v1/hosts") if one["name"] == name), {"state": "none", "error": ""})
 
 
 def refusals(host):
@@ -82,6 +65,28 @@ def a_first_contact_is_refused_with_the_command_that_accepts_it():
         check(entry["fingerprint"] == fingerprint(a), f"b says {entry}")
         attached = b.attach(PORT)
         check(exchange(attached["path"], b"over TLS") == b"over TLS", "other bytes came back")
+
+
+def trust_check(host, peer):
+    return next(one for one in host.get(f"/v1/explain?host={peer}&device=") if one["name"] == "trust")
+
+
+@test
+def doctor_gives_the_command_of_each_host():
+    with strangers() as (a, b, _):
+        wait_error(b, "a", fingerprint(a))
+        check_ = trust_check(b, "a")
+        for words in [f"here: if it shows the same, `farport trust add a {fingerprint(a)}`",
+                      f"on a: `farport trust show`, and `farport trust add b {fingerprint(b)}`"]:
+            check(not check_["ok"] and words in check_["advice"], f"doctor on b says {check_}")
+        trust(b, a)
+        wait_error(b, "a", f"farport trust add b {fingerprint(b)}")
+        check_ = trust_check(b, "a")
+        check(not check_["ok"] and check_["advice"] == f"on a: `farport trust add b {fingerprint(b)}`",
+              f"doctor on b says {check_}")
+        trust(a, b)
+        b.wait_connected("a")
+        check(trust_check(b, "a")["ok"], f"doctor on b says {trust_check(b, 'a')}")
 
 
 @test

@@ -30,6 +30,7 @@ struct Host final : SessionEvents, ChannelEvents {
   Error paused_by;  // of the last pause
   std::vector<Message> messages;
   std::vector<Error> channels_closed;
+  int drivers_gone = 0;
   SimulatedLink* link = nullptr;
   std::unique_ptr<Session> session;
 
@@ -48,6 +49,7 @@ struct Host final : SessionEvents, ChannelEvents {
   void channel_closed(Channel&, Error error) override {
     channels_closed.push_back(std::move(error));
   }
+  void driver_gone(Channel&) override { ++drivers_gone; }
 };
 
 class SessionFixture : public testing::Test {

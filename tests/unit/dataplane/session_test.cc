@@ -324,6 +324,64 @@ TEST_F(SessionTest, APeerThatTakesNoAnswersIsLeft) {
   EXPECT_NE(a_.why.message.find("does not take the answers"), std::string::npos) << a_.why.message;
 }
 
+// A detach while the session was paused waited for the peer's last word, which cannot come.
+TEST_F(SessionTest, ADroppedDriverIsGoneWhilePausedAndTheDeviceIsFreedByTheResume) {
+  start();
+  Ends ends = open_channel(1);
+  submit(ends, 0x01, TransferType::bulk, 300'000);
+  submit(ends, 0x82, TransferType::interrupt, 8);
+  loop_.flush();
+  a_.link->arrive();
+  cut();
+  ends.driver->hold_stop = true;
+  ends.channel->close({ErrorCode::failed, "detached"});
+  ends.channel->drop_driver();
+  run();
+  EXPECT_EQ(a_.drivers_gone, 0) << "it has not stopped yet";
+  ends.driver->finish_stop();
+  run();
+  EXPECT_EQ(a_.drivers_gone, 1);
+  EXPECT_EQ(ends.channel->driver(), nullptr);
+  EXPECT_TRUE(a_.channels_closed.empty()) << "the peer may still refer to it";
+  EXPECT_TRUE(b_.channels_closed.empty());
+  resume();
+  run();
+  EXPECT_EQ(a_.channels_closed.size(), 1u);
+  ASSERT_EQ(b_.channels_closed.size(), 1u);
+  EXPECT_EQ(b_.channels_closed[0].message, "detached");
+  EXPECT_EQ(a_.drivers_gone, 1);
+}
+
+TEST_F(SessionTest, ADroppedDriversDeviceIsFreedWhenNobodyResumes) {
+  start();
+  Ends ends = open_channel(1);
+  run();
+  cut();
+  ends.channel->close({ErrorCode::failed, "detached"});
+  ends.channel->drop_driver();
+  run();
+  EXPECT_EQ(a_.drivers_gone, 1);
+  loop_.advance(31'000'000'000);
+  run();
+  EXPECT_TRUE(a_.closed && b_.closed);
+  EXPECT_EQ(a_.channels_closed.size(), 1u);
+  EXPECT_EQ(b_.channels_closed.size(), 1u);
+}
+
+// Before its driver was made, there is nothing to wait for.
+TEST_F(SessionTest, AChannelWithoutADriverIsDroppedAtOnce) {
+  start();
+  DriverChannel* const channel = a_.session->add_driver_channel(1, a_);
+  cut();
+  channel->close({ErrorCode::failed, "detached"});
+  channel->drop_driver();
+  run();
+  EXPECT_EQ(a_.drivers_gone, 1);
+  resume();
+  run();
+  EXPECT_EQ(a_.channels_closed.size(), 1u);
+}
+
 // A path that lets a greeting through and nothing else would be resumed for ever.
 TEST_F(SessionTest, ResumesThatBringNothingDoNotCount) {
   start();

@@ -91,12 +91,34 @@ TEST_F(ApiClientTest, NoDaemonIsUnreachableAndSaysWhatToDo) {
 
 TEST_F(ApiClientTest, ASocketOfOthersNamesTheGroupToJoin) {
   const auto listener = listen_unix({.path = elsewhere, .group = {}, .mode = 0000});
+  // Otherwise the group of the one who runs this, which is none of root's either.
+  constexpr gid_t ordinary = 4711;
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(elsewhere.c_str(), 0, ordinary), 0);
+  }
   const Unprivileged unprivileged;
   ASSERT_TRUE(unprivileged.works());
   const auto answer = ApiClient(elsewhere).get("/v1/version");
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, ErrorCode::denied);
   EXPECT_NE(answer.error().message.find("join group"), std::string::npos) << answer.error().message;
+}
+
+// It used to say: join group root.
+TEST_F(ApiClientTest, ASocketOfRootsGroupIsNoReasonToJoinThatGroup) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root makes a socket of group root";
+  const auto listener = listen_unix({.path = elsewhere, .group = {}, .mode = 0000});
+  ASSERT_EQ(chown(elsewhere.c_str(), 0, 0), 0);
+  const Unprivileged unprivileged;
+  ASSERT_TRUE(unprivileged.works());
+  const auto answer = ApiClient(elsewhere).get("/v1/version");
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, ErrorCode::denied);
+  const std::string& said = answer.error().message;
+  EXPECT_EQ(said.find("usermod"), std::string::npos) << said;
+  EXPECT_EQ(said.find("join"), std::string::npos) << said;
+  EXPECT_NE(said.find("host.socket_group"), std::string::npos) << said;
+  EXPECT_NE(said.find("as root"), std::string::npos) << said;
 }
 
 TEST_F(ApiClientTest, WhatIsNoDaemonIsToldSo) {

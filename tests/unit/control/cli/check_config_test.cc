@@ -54,5 +54,39 @@ TEST_F(CheckConfigTest, TheExampleIsAGoodFile) {
   EXPECT_NE(captured->out().find("[host]"), std::string::npos);
 }
 
+// Only the start told of them, when it was too late.
+TEST_F(CheckConfigTest, WhatAStartWouldRefuseOfTheTrustFilesIsAFault) {
+  const std::string trust = folder.file("trust");
+  std::filesystem::create_directory(trust);
+  std::filesystem::permissions(trust, std::filesystem::perms::owner_all);
+  write("[host]\nname = \"lab\"\nstate_dir = \"" + folder.file("") + "\"\n[trust]\nauthority = \"" +
+        folder.file("none.pem") + "\"\n");
+  std::ofstream(trust + "/known_hosts") << "# pinned\nshed\n";
+  EXPECT_EQ(run({path}), 1);
+  EXPECT_NE(captured->err().find(path + ":3: host.state_dir: "), std::string::npos)
+      << captured->err();
+  EXPECT_NE(captured->err().find("/trust/known_hosts:2: "), std::string::npos) << captured->err();
+  EXPECT_NE(captured->err().find(path + ":5: trust.authority: cannot open"), std::string::npos)
+      << captured->err();
+  EXPECT_FALSE(std::filesystem::exists(trust + "/host_key"));
+  std::ofstream(trust + "/known_hosts") << "# pinned\n";
+  write("[host]\nname = \"lab\"\nstate_dir = \"" + folder.file("") + "\"\n");
+  EXPECT_EQ(run({path}), 0) << captured->err();
+  EXPECT_FALSE(std::filesystem::exists(trust + "/host_key")) << "a check makes nothing";
+}
+
+// Not an error: the daemon's user may read them.
+TEST_F(CheckConfigTest, WhatThisUserMayNotReadIsOnlySaid) {
+  const std::string trust = folder.file("trust");
+  std::filesystem::create_directory(trust);
+  std::filesystem::permissions(trust, std::filesystem::perms::none);
+  std::filesystem::permissions(folder.file(""), std::filesystem::perms::all);
+  write("[host]\nstate_dir = \"" + folder.file("") + "\"\n");
+  const Unprivileged unprivileged;
+  ASSERT_TRUE(unprivileged.works());
+  EXPECT_EQ(run({path}), 0) << captured->err();
+  EXPECT_NE(captured->err().find("was not looked at"), std::string::npos) << captured->err();
+}
+
 }  // namespace
 }  // namespace farport::test

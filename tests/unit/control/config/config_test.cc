@@ -328,7 +328,19 @@ INSTANTIATE_TEST_SUITE_P(
                   "f.toml:2: host.socket: found \"farport.sock\", expected an absolute path"},
         WrongCase{"[host]\nsocket = \"/" + std::string(107, 'x') + "\"",
                   "f.toml:2: host.socket: a socket's path has at most 107 bytes"},
-        WrongCase{"[host]\nname = \"a/b\"", "f.toml:2: host.name: a host's name has no \"/\""},
+        WrongCase{"[host]\nname = \"a/b\"",
+                  "f.toml:2: host.name: found \"a/b\", expected 1 to 253 visible ASCII characters "
+                  "without spaces and \"/\""},
+        // None of these could be pinned: known_hosts has lines of words.
+        WrongCase{"[host]\nname = \"my desk\"", "f.toml:2: host.name: found \"my desk\", expected"},
+        WrongCase{"[host]\nname = \"#desk\"", "f.toml:2: host.name: found \"#desk\", expected"},
+        WrongCase{"[host]\nname = \"-desk\"", "f.toml:2: host.name: found \"-desk\", expected"},
+        WrongCase{"[host]\nname = \"büro\"", "f.toml:2: host.name: found"},
+        WrongCase{"[host]\nname = \"" + std::string(254, 'x') + "\"", "f.toml:2: host.name: found"},
+        WrongCase{"[[peer]]\nname = \"the lab\"\naddress = \"b\"",
+                  "f.toml:1: peer.name: found \"the lab\", expected 1 to 253 visible ASCII"},
+        WrongCase{"[[peer]]\nname = \"a/b\"\naddress = \"b\"",
+                  "f.toml:1: peer.name: found \"a/b\", expected"},
         WrongCase{"[usbip_server]\nlisten = \"0.0.0.0\"",
                   "f.toml:2: usbip_server.listen: 0.0.0.0:3240 is beyond loopback"},
         WrongCase{

@@ -88,6 +88,9 @@ class AttachmentsTest : public testing::Test {
         test.lender.channel_closed(session, number, why);
       }
     }
+    void peer_driver_gone(PeerSession& session, uint32_t number) override {
+      if (consumer && test.attachments) test.attachments->driver_gone(session, number);
+    }
     void peer_paused(PeerSession& session, const ResumePoint&, const Error& why) override {
       session.close(why, SessionEnd::closed_by_peer);  // nobody resumes here
     }

@@ -1,8 +1,12 @@
 // Keys and known_hosts on the disk: modes, owners, malformed lines, writing.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+
+#include <algorithm>
+#include <map>
 
 #include "control/trust/host_key.h"
 #include "control/trust/host_trust.h"
@@ -258,6 +262,106 @@ TEST(KnownHosts, AFailedWritingLeavesTheOldOne) {
   EXPECT_FALSE(written.has_value());
   EXPECT_EQ(read_file(path), "west " + one_key + "\n");
   EXPECT_EQ(files_in(folder / ""), 1u);
+}
+
+// --- what a start would refuse, without a start ---
+
+class TrustFiles : public testing::Test {
+ protected:
+  TrustFiles() {
+    std::filesystem::create_directory(folder_ / "trust");
+    chmod((folder_ / "trust").c_str(), 0700);
+    settings_ = {"west", folder_ / "trust", {}, {}};
+  }
+  std::string write(const std::string& name, const std::string& text, mode_t mode = 0600) {
+    std::ofstream(folder_ / name) << text;
+    chmod((folder_ / name).c_str(), mode);
+    return folder_ / name;
+  }
+  // Everything that is there, with its text.
+  std::map<std::string, std::string> seen() const {
+    std::map<std::string, std::string> all;
+    for (const auto& one : std::filesystem::recursive_directory_iterator(folder_ / "")) {
+      all[one.path()] = one.is_regular_file() ? read_file(one.path()) : "";
+    }
+    return all;
+  }
+  // It finds this one fault and changes nothing; a start says the same.
+  void finds(const std::string& key, const std::string& words) {
+    const auto before = seen();
+    const auto faults = check_trust_files(settings_);
+    ASSERT_EQ(faults.size(), 1u) << words;
+    EXPECT_EQ(faults[0].key, key);
+    EXPECT_THAT(faults[0].message, HasSubstr(words));
+    EXPECT_FALSE(faults[0].unseen);
+    EXPECT_EQ(seen(), before);
+    const auto started = HostTrust::open(settings_);
+    ASSERT_FALSE(started.has_value());
+    EXPECT_EQ(started.error().message, faults[0].message);
+  }
+
+  TemporaryFolder folder_;
+  TrustSettings settings_;
+  TestAuthority authority_;
+};
+
+TEST_F(TrustFiles, NothingIsMadeWhereNothingIs) {
+  settings_.folder = folder_ / "none/trust";
+  EXPECT_TRUE(check_trust_files(settings_).empty());
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "none"));
+  settings_.folder = folder_ / "trust";
+  EXPECT_TRUE(check_trust_files(settings_).empty());
+  EXPECT_EQ(files_in(folder_ / "trust"), 0u);
+}
+
+TEST_F(TrustFiles, TheLineOfAPinnedKeyIsNamed) {
+  write("trust/known_hosts", "# mine\nlab " + one_key + "\nshed SHA256:short\n");
+  finds("host.state_dir", folder_ / "trust/known_hosts:3: ");
+}
+
+TEST_F(TrustFiles, AKeyThatOthersMayReadIsFound) {
+  write("trust/host_key", pem_of(*new_key()), 0640);
+  finds("host.state_dir", "chmod 600 " + folder_ / "trust/host_key");
+}
+
+TEST_F(TrustFiles, SoAreAFolderThatOthersMayWriteAndAKeyThatIsNone) {
+  write("trust/host_key", "no key");
+  finds("host.state_dir", "is not a private key");
+  std::filesystem::remove(folder_ / "trust/host_key");
+  chmod((folder_ / "trust").c_str(), 0777);
+  finds("host.state_dir", "chmod 700");
+}
+
+TEST_F(TrustFiles, AnAuthoritysFilesMustBeThereAndWhole) {
+  settings_.files.authority = folder_ / "authority.pem";
+  finds("trust.authority", "cannot open " + folder_ / "authority.pem");
+  const std::string good = authority_.certificate();
+  write("authority.pem", "a comment\n" + good + "\n-----BEGIN CERTIFICATE-----\n????\n");
+  const auto lines = std::ranges::count(good, '\n') + 3;
+  finds("trust.authority", fmt::format("authority.pem:{}: ", lines));
+  write("authority.pem", good);
+  settings_.files.revoked = write("revoked.pem", good);
+  finds("trust.revoked", "revoked.pem: expected lists of revoked certificates in PEM, found none");
+  write("revoked.pem", authority_.revoke({}));
+  EXPECT_TRUE(check_trust_files(settings_).empty());
+}
+
+TEST_F(TrustFiles, ACertificateMustNameThisHostAndItsKey) {
+  const Issued issued = authority_.issue({.names = "DNS:east"});
+  settings_.files.certificate = write("west.pem", pem_of(*issued.certificate));
+  settings_.files.key = write("west.key", pem_of(*new_key()));
+  finds("trust.certificate", "is not the key of the first certificate");
+  write("west.key", pem_of(*issued.key));
+  finds("trust.certificate", "does not name this host");
+  write("west.key", pem_of(*issued.key), 0644);
+  finds("trust.key", "chmod 600");
+}
+
+TEST_F(TrustFiles, EveryFaultIsTold) {
+  write("trust/known_hosts", "lab\n");
+  write("trust/host_key", pem_of(*new_key()), 0604);
+  settings_.files.authority = folder_ / "authority.pem";
+  EXPECT_EQ(check_trust_files(settings_).size(), 3u);
 }
 
 }  // namespace
