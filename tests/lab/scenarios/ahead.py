@@ -164,6 +164,7 @@ def _batches(keyboard, reader, seed, what):
 @scenario()
 def ahead_interrupt_in(lab):
     """Rule interrupt-in under B's usbhid: a HID gadget's reports, each once and in order, beside the rule off."""
+    # The gadget ends each report with an empty packet: a round trip of its own, which no reader sees.
     took_s, notes = {}, []
     with devices.gadget_keyboard(lab.a) as keyboard:
         for on in (False, True):
@@ -232,3 +233,16 @@ def ahead_ftdi(lab):
                     took_s[on] = _stream(lab, near, send)
                     notes.append(check_rule(b, attachment, "ftdi", on))
     return compared(took_s[False], took_s[True], f"{STREAM_KB} KiB at {ROUND_TRIP_MS} ms") + f"; {notes[1]}"
+
+
+@scenario()
+def ahead_isochronous_out(lab):
+    """Rule isochronous-out, which is off by default: QEMU's sound card played by B's snd_usb_audio, on beside off."""
+    lines = []
+    for on in (False, True):
+        with devices.sound_card(lab.a) as card, forwarded(lab, card, "isochronous-out", on) as (b, attachment):
+            with network.delayed(lab, ROUND_TRIP_MS):
+                in_order, pace = devices.play(lab.b, card)
+                lines.append(f"{word(on)}: {100 * in_order:.0f} % in order, in {pace:.2f} times its length; "
+                             + check_rule(b, attachment, "isochronous-out", on))
+    return f"at {ROUND_TRIP_MS} ms\n    " + "\n    ".join(lines)
