@@ -85,6 +85,16 @@ struct CompressionCounters {
   uint64_t samples = 0;  // tried, not sent
   uint64_t frames_received = 0;
   bool on = false;
+
+  // What both did, one link after the other; `on` as of the later one.
+  CompressionCounters followed_by(const CompressionCounters& later) const {
+    return {.frames = frames + later.frames,
+            .bytes_before = bytes_before + later.bytes_before,
+            .bytes_after = bytes_after + later.bytes_after,
+            .samples = samples + later.samples,
+            .frames_received = frames_received + later.frames_received,
+            .on = later.on};
+  }
 };
 
 // Packs the data of frames into LZ4 blocks with their length before them. Allocates only when made.

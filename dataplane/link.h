@@ -11,6 +11,7 @@
 #include <span>
 #include <string_view>
 
+#include "dataplane/compression.h"
 #include "dataplane/error.h"
 #include "dataplane/wire.h"
 
@@ -65,6 +66,8 @@ class Link {
   // transport's own acknowledgements included, beyond what a few round trips explain; 0 when
   // nothing waits. A dead network shows here long before a slow one would look like it.
   virtual uint64_t unanswered_ns() const = 0;
+  // Zeros: it compresses nothing.
+  virtual CompressionCounters compression() const { return {}; }
   // Keys for another channel between the same two hosts (RFC 8446, 7.5): both ends get the same
   // `out` for the same label and context, nobody else can. usage: the link is not encrypted.
   virtual Result<void> export_key(std::string_view label, std::span<const std::byte> context,

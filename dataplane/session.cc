@@ -97,6 +97,8 @@ void Session::link_closed() {
   assert(state_ == State::pausing || state_ == State::closing);
   if (state_ == State::closing) return let_go();
   state_ = State::paused;
+  compression_before_ = compression();
+  compression_before_.on = false;
   dead_link_ = std::move(link_);  // not destroyed from inside its own call
   loop_.flush_later(*this);
   for (const auto& channel : channels_) channel->unplace();  // what was cut off comes again
@@ -174,6 +176,11 @@ void Session::probe() {
   const bool busy = ping_open_ || sent != watched_sent_ || acknowledged_ != sent;
   watched_sent_ = sent;
   probe_timer_.arm_after(busy ? settings_.watch_interval_ns : settings_.probe_interval_ns);
+}
+
+CompressionCounters Session::compression() const {
+  return link_ == nullptr ? compression_before_
+                          : compression_before_.followed_by(link_->compression());
 }
 
 SessionCounters Session::counters() const {

@@ -100,6 +100,8 @@ class Session final : public LinkEvents, private Flushable {
   bool timed_out() const { return timed_out_; }
   const Hello& peer() const { return peer_; }
   SessionCounters counters() const;
+  // Of all its links; `on` is false while it has none.
+  CompressionCounters compression() const;
 
   // --- control messages ---
   // `text` at most limits::message_bytes_max.
@@ -245,6 +247,7 @@ class Session final : public LinkEvents, private Flushable {
   std::vector<std::unique_ptr<Channel>> channels_;
   std::vector<std::unique_ptr<Channel>> removed_;
   SessionCounters counters_;
+  CompressionCounters compression_before_;  // of links that are gone
 };
 
 }  // namespace farport

@@ -61,7 +61,7 @@ class SocketLink final : public Link, private Pollable {
   Result<void> export_key(std::string_view label, std::span<const std::byte> context,
                           std::span<std::byte> out) override;
 
-  CompressionCounters compression() const;
+  CompressionCounters compression() const override;
   const CompressionPolicy& compression_policy() const { return options_.compression; }
 
  private:

@@ -58,7 +58,7 @@ static_assert(sizeof(IsoPacket) == 16);
 namespace transfer_flags {
 inline constexpr uint8_t short_not_ok = 1;  // a short IN is an error (URB_SHORT_NOT_OK)
 inline constexpr uint8_t zero_packet = 2;   // end OUT with a zero-length packet (URB_ZERO_PACKET)
-inline constexpr uint8_t iso_asap = 4;      // start_frame is to be chosen (URB_ISO_ASAP)
+inline constexpr uint8_t iso_asap = 4;      // a late one skips no frame (URB_ISO_ASAP)
 // Begin it only when the transfer submitted before it in its chain has ended ok; if that ended
 // otherwise, or was not begun itself, this one ends as cancelled without the device hearing of it.
 inline constexpr uint8_t chained = 8;
@@ -81,7 +81,7 @@ struct Transfer {
   uint8_t chain = 0;
   uint16_t packet_count = 0;
   uint32_t length = 0;             // data bytes: to send (OUT) or at most to receive (IN)
-  uint32_t start_frame = 0;        // isochronous, unless iso_asap
+  uint32_t start_frame = 0;        // isochronous: an answer, no host asks for one
   uint32_t interval = 0;           // isochronous and interrupt, as bInterval counts for the speed
   std::array<uint8_t, 8> setup{};  // control: the setup packet (USB 2.0, 9.3)
 

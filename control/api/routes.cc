@@ -119,7 +119,9 @@ void readyz(const Call& call, Done done) {
 }
 
 void version(const Call& call, Done done) { done(reply(json(call.service.version()))); }
-void hosts(const Call& call, Done done) { done(reply(json(call.service.hosts()))); }
+void hosts(const Call& call, Done done) {
+  call.service.hosts(reply_with<std::vector<HostEntry>>(std::move(done)));
+}
 void vms(const Call& call, Done done) { done(reply(json(call.service.vms()))); }
 void attachments(const Call& call, Done done) { done(reply(json(call.service.attachments()))); }
 

@@ -6,6 +6,7 @@
 #include "control/cli/cli.h"
 #include "control/cli/figures.h"
 #include "control/cli/names.h"
+#include "control/policy/words.h"
 
 namespace farport {
 
@@ -76,6 +77,15 @@ std::string other_paths(const json& host) {
   return text.empty() ? "" : "; also " + text;
 }
 
+// "on, 9.1 MB as 1.2 MB": what this host sent compressed.
+std::string compression_words(const json& host) {
+  const json& compression = object_of(host, "compression");
+  if (count_of(compression, "frames_sent") == 0) return "-";
+  return fmt::format("{}, {} as {}", flag_of(compression, "on") ? "on" : "off",
+                     format_bytes(count_of(compression, "bytes_before")),
+                     format_bytes(count_of(compression, "bytes_after")));
+}
+
 }  // namespace
 
 Run define_devices(CLI::App& app) {
@@ -107,6 +117,7 @@ Run define_hosts(CLI::App&) {
                  {"CHANNELS", Align::right},
                  {"RESUMED", Align::right},
                  {"ENCRYPTED"},
+                 {"COMPRESSED"},
                  {"ADDRESS"},
                  {""}});
     for (const json& host : hosts) {
@@ -117,7 +128,8 @@ Run define_hosts(CLI::App&) {
                  self                                   ? "-"
                  : text_of(host, "fingerprint").empty() ? "no"
                                                         : "yes",
-                 text_of(host, "address") + other_paths(host), text_of(host, "error")});
+                 compression_words(host), text_of(host, "address") + other_paths(host),
+                 text_of(host, "error")});
     }
     table.print(out);
   });

@@ -40,7 +40,7 @@ class Daemon::Host final : public Service {
   // Service
   VersionInfo version() const override;
   Health health() const override;
-  std::vector<HostEntry> hosts() const override;
+  void hosts(Callback<std::vector<HostEntry>> done) override;
   std::vector<Attachment> attachments() const override { return attachments_.list(); }
   Result<Stats> stats(const std::string& id) const override { return attachments_.stats(id); }
   std::vector<VmEntry> vms() const override { return advice_.vms(); }

@@ -42,7 +42,8 @@ Health Daemon::Host::health() const {
   return health;
 }
 
-std::vector<HostEntry> Daemon::Host::hosts() const {
+// Workers know what compression does: each session is asked, the last answer ends it.
+void Daemon::Host::hosts(Callback<std::vector<HostEntry>> done) {
   HostEntry self;
   self.name = settings_.host;
   self.self = true;
@@ -51,9 +52,20 @@ std::vector<HostEntry> Daemon::Host::hosts() const {
   }
   self.state = "self";
   self.since_unix_ms = started_unix_ms_;
-  std::vector<HostEntry> hosts{self};
-  for (HostEntry& entry : peers_.list()) hosts.push_back(std::move(entry));
-  return hosts;
+  const auto hosts = std::make_shared<std::vector<HostEntry>>(1, std::move(self));
+  for (HostEntry& entry : peers_.list()) hosts->push_back(std::move(entry));
+  // Goes, on whichever thread, with the last answer.
+  const std::shared_ptr<void> finished(nullptr,
+                                       [&loop = *loop_, hosts, done = std::move(done)](void*) {
+                                         loop.post([hosts, done] { done(std::move(*hosts)); });
+                                       });
+  for (const auto& session : peers_.open_sessions()) {
+    session->read_compression(
+        [hosts, finished, name = session->peer_name()](const CompressionCounters& counters) {
+          const auto found = std::ranges::find(*hosts, name, &HostEntry::name);
+          if (found != hosts->end()) found->compression = counters;
+        });
+  }
 }
 
 // --- devices ---

@@ -396,6 +396,14 @@ void PeerSession::read_meters(std::function<void(std::map<uint32_t, MeterReading
   });
 }
 
+void PeerSession::read_compression(std::function<void(const CompressionCounters&)> done) {
+  on_worker_->run(
+      [done](OnWorker& half) {
+        half.loop().post([done, counters = half.session().compression()] { done(counters); });
+      },
+      [done, &loop = loop_] { loop.post([done] { done({}); }); });
+}
+
 void PeerSession::took_message(wire::MessageKind kind, uint32_t id, const std::string& text) {
   auto message = peer::parse(text);
   if (kind == wire::MessageKind::response) {

@@ -127,6 +127,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   void drop_driver(uint32_t number);
   // Of all channels whose driver is here, by number.
   void read_meters(std::function<void(std::map<uint32_t, MeterReading>)> done);
+  // Zeros when the session is over.
+  void read_compression(std::function<void(const CompressionCounters&)> done);
 
  private:
   class OnWorker;

@@ -99,6 +99,14 @@ void to_json(json& out, const PathEntry& value) {
   out = {{"address", value.address}, {"state", value.state}};
 }
 
+void to_json(json& out, const CompressionCounters& value) {
+  out = {{"on", value.on},
+         {"frames_sent", value.frames},
+         {"bytes_before", value.bytes_before},
+         {"bytes_after", value.bytes_after},
+         {"frames_received", value.frames_received}};
+}
+
 void to_json(json& out, const HostEntry& value) {
   out = {{"name", value.name},
          {"self", value.self},
@@ -109,7 +117,8 @@ void to_json(json& out, const HostEntry& value) {
          {"channels", value.channels},
          {"fingerprint", value.fingerprint},
          {"resumes", value.resumes},
-         {"paths", value.paths}};
+         {"paths", value.paths},
+         {"compression", value.compression}};
 }
 
 void to_json(json& out, const DeviceEntry& value) {

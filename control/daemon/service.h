@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "control/daemon/trust_report.h"
+#include "dataplane/compression.h"
 #include "dataplane/error.h"
 #include "dataplane/meter.h"
 #include "devices/device_info.h"
@@ -72,6 +73,7 @@ struct HostEntry {
   std::string fingerprint;    // of its key; empty: not encrypted
   uint64_t resumes = 0;       // connections that this session has survived
   std::vector<PathEntry> paths;
+  CompressionCounters compression;  // of bulk payload, as this end sent it and received it
 };
 
 struct DeviceEntry {
@@ -223,13 +225,14 @@ class Service {
 
   virtual VersionInfo version() const = 0;
   virtual Health health() const = 0;
-  virtual std::vector<HostEntry> hosts() const = 0;
   virtual std::vector<Attachment> attachments() const = 0;
   virtual Result<Stats> stats(const std::string& id) const = 0;
   virtual std::vector<VmEntry> vms() const = 0;
   // The latest `limit`, oldest first.
   virtual std::vector<DecisionEntry> decisions(size_t limit) const = 0;
 
+  // This one first.
+  virtual void hosts(Callback<std::vector<HostEntry>> done) = 0;
   // Of one host, or (empty) of all: then hosts that do not answer are problems in the list.
   virtual void devices(const std::string& host, const Caller& caller,
                        Callback<DeviceList> done) = 0;
@@ -268,6 +271,7 @@ class Service {
 void to_json(nlohmann::json& json, const VersionInfo& value);
 void to_json(nlohmann::json& json, const Holder& value);
 void to_json(nlohmann::json& json, const PathEntry& value);
+void to_json(nlohmann::json& json, const CompressionCounters& value);
 void to_json(nlohmann::json& json, const HostEntry& value);
 void to_json(nlohmann::json& json, const DeviceEntry& value);
 void to_json(nlohmann::json& json, const Problem& value);

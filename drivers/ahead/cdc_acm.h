@@ -5,6 +5,9 @@
 // On by default: bulk-IN is a stream of bytes whose end, and whose packet boundaries, are kept; a
 // device buffers it for as long as nobody listens, and so does polled_in.h. SERIAL_STATE
 // notifications are told in order. No request of the class empties the device's buffers.
+//
+// Linux's cdc_acm has 16 transfers in flight by itself, so there the gain is small until the round
+// trip is long (`./dev lab ahead_cdc_acm`); other consumers may have one.
 #pragma once
 
 #include <memory>

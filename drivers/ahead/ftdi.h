@@ -13,6 +13,9 @@
 // On by default: a stream of packets, each handed on whole, in order. A reset or a flush of the
 // chip's buffer towards the host drops what is kept here. In bit-bang modes, where each byte read
 // is a sample of the pins at that time, nothing is polled.
+//
+// Tried with Linux's ftdi_sio, which has two transfers in flight, on QEMU's FT232BM (`./dev lab
+// ahead_ftdi`); with no chip of FTDI's own.
 #pragma once
 
 #include <memory>

@@ -6,6 +6,9 @@
 // driver does with the result, so the device sees what it would see there; and polled_in.h begins
 // only with a driver that does listen at all times.
 //
+// Tried with Linux's usbhid, which has one transfer in flight, on the kernel's HID gadget and on
+// QEMU's keyboard (`./dev lab ahead_interrupt_in ahead_keyboard`).
+//
 // Not served: hubs (a hub is not carried, its devices are), mass storage (the interrupt of
 // control/bulk/interrupt ends a command), vendor classes (a device may well answer each poll with
 // something, and expect one poll to a command).

@@ -39,8 +39,8 @@ void IsoIn::submitted(Transfer& transfer) {
   serve();
 }
 
-// Only a stream that may begin whenever it likes: what a consumer asks for a certain frame is
-// between it and the bus.
+// With iso_asap or without: Linux's snd_usb_audio does not set it, and means no certain frame (it
+// cannot: struct urb's start_frame is an answer, and libusb has none).
 bool IsoIn::start(const Transfer& first) {
   packet_bytes_ = 0;
   for (const IsoPacket& packet : first.packets()) {
@@ -48,8 +48,7 @@ bool IsoIn::start(const Transfer& first) {
   }
   packets_ = first.packet_count;
   const uint64_t bytes = uint64_t{packet_bytes_} * packets_;
-  if ((first.flags & transfer_flags::iso_asap) == 0 || bytes == 0 || bytes > ahead_bytes_max / 2 ||
-      first.length > limits::transfer_bytes_max) {
+  if (bytes == 0 || bytes > ahead_bytes_max / 2 || first.length > limits::transfer_bytes_max) {
     return false;
   }
   interval_ = first.interval;

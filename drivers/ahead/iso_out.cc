@@ -19,8 +19,6 @@ IsoOut::IsoOut(RulePort& port, Rule& rule, const usb::Endpoint& endpoint, UsbSpe
 void IsoOut::submitted(Transfer& transfer) {
   const uint64_t now = port_.loop().now_ns();
   if (waiting_.empty() && own_ == 0 && plain_count_ == 0) running_ = plain_ = false;
-  // What is asked for a certain frame is between the consumer and the bus.
-  if (!running_ && (transfer.flags & transfer_flags::iso_asap) == 0) plain_ = true;
   if (plain_) {
     ++plain_count_;
     transfer.ahead_state = 0;

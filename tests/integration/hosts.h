@@ -185,13 +185,17 @@ class Host {
       return false;
     });
   }
-  bool wait_connected(const std::string& host) {
-    return eventually([&] {
-      for (const HostEntry& entry : ask([](Service& service) { return service.hosts(); })) {
-        if (entry.name == host && entry.state == "connected") return true;
-      }
-      return false;
-    });
+  // As this host sees another; empty: not at all.
+  HostEntry host(const std::string& name) {
+    const auto all = call<std::vector<HostEntry>>(
+        [](Service& service, auto done) { service.hosts(std::move(done)); });
+    for (const HostEntry& entry : *all) {
+      if (entry.name == name) return entry;
+    }
+    return {};
+  }
+  bool wait_connected(const std::string& name) {
+    return eventually([&] { return host(name).state == "connected"; });
   }
 
   Initiators initiators;

@@ -16,7 +16,7 @@ PORT = 7411
 USBIP_PORT = 3240
 CONFIG = "/run/lab/farport.toml"
 LOG = "/run/lab/farportd.log"
-START_S = 30
+START_S = 90  # a second, of a guest that gets a processor
 STOP_S = 20
 ATTACH_S = 30
 STATE = "/var/lib/farport"
@@ -32,9 +32,9 @@ FAILED, USAGE, NOT_FOUND, BUSY, DENIED, UNREACHABLE = 1, 2, 3, 4, 5, 6
 
 
 def config(name, peers=(), exports=(), usbip_server=False, imports=(), resume_timeout_s=RESUME_TIMEOUT_S,
-           path_return_s=None, state=STATE):
+           path_return_s=None, state=STATE, ahead=()):
     """TOML for the host `name`. peers: (name, address or addresses); exports: (pattern, host); imports:
-    (name, address)."""
+    (name, address); ahead: (pattern, "on" or "off", rule)."""
     text = f'[host]\nname = "{name}"\nlisten = ["0.0.0.0:{PORT}"]\nstate_dir = "{state}"\n'
     text += f"\n[session]\nresume_timeout_s = {resume_timeout_s}\n"
     if path_return_s:
@@ -45,6 +45,8 @@ def config(name, peers=(), exports=(), usbip_server=False, imports=(), resume_ti
         text += f'\n[[peer]]\nname = "{peer}"\naddresses = [{words}]\n'
     for pattern, host in exports:
         text += f'\n[[export]]\ndevice = "{pattern}"\nhosts = ["{host}"]\n'
+    for pattern, switch, rule in ahead:
+        text += f'\n[[ahead]]\ndevice = "{pattern}"\n{switch} = ["{rule}"]\n'
     if usbip_server:
         text += f'\n[usbip_server]\nlisten = "0.0.0.0:{USBIP_PORT}"\ninsecure = true\n'
     for lender, address in imports:
@@ -192,6 +194,15 @@ class Daemon:
             if result.status not in (0, NOT_FOUND):
                 raise LabError(f"{self.guest.name}: {result}")
         self.wait_no_attachments(limit_s)
+
+    def rule(self, attachment, name):
+        """What that rule has done for an attachment (`farport stats`), as it is now: "on", "why", "round_trips_saved",
+        "deviations". Figures are taken each second."""
+        answer = self.json("stats", attachment["id"])
+        found = [one for one in answer["rules"] if one["rule"] == name]
+        if not found:
+            raise LabError(f"{self.guest.name}: no rule {name} fits {attachment['id']}; {answer['rules']}")
+        return found[0]
 
     def host(self, name):
         """What it says of another host: "state", "error", "resumes", "paths"."""

@@ -37,6 +37,13 @@ def delayed(lab, round_trip_ms, card=CARDS[0]):
 
 
 @contextlib.contextmanager
+def limited(lab, mbit_s, card=CARDS[0]):
+    """The wire carries that much in each direction, with a short queue before it."""
+    with _changed(lab, card, f"rate {mbit_s}mbit limit 64"):
+        yield
+
+
+@contextlib.contextmanager
 def _changed(lab, card, words):
     try:
         for guest in lab.guests():

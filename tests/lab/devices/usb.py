@@ -67,8 +67,8 @@ class UsbMonitor:
         self._size = self.guest.run(f"stat -c %s {self.file}")
         return before == self._size
 
-    def control_values(self, request):
-        """wValue of each class request to an interface with that bRequest, in order.
+    def control_values(self, request, kind="21"):
+        """wValue of each request with that bRequest and bmRequestType (of the class, to an interface), in order.
 
         A usbmon line (kernel, Documentation/usb/usbmon.rst): tag time S Co:BUS:DEVICE:0 s TYPE REQUEST VALUE ...
         """
@@ -76,6 +76,6 @@ class UsbMonitor:
         for line in self.text.splitlines():
             words = line.split()
             if (len(words) > 7 and words[2] == "S" and words[3].startswith("Co:")
-                    and int(words[3].split(":")[2]) == self.number and words[5:7] == ["21", f"{request:02x}"]):
+                    and int(words[3].split(":")[2]) == self.number and words[5:7] == [kind, f"{request:02x}"]):
                 values.append(int(words[7], 16))
         return values

@@ -9,3 +9,5 @@ from scenarios import trust  # noqa: F401
 from scenarios import networks  # noqa: F401
 from scenarios import restarts  # noqa: F401
 from scenarios import latency  # noqa: F401
+from scenarios import ahead  # noqa: F401
+from scenarios import slow_link  # noqa: F401

@@ -29,8 +29,9 @@ class SimulatedLink final : public Link {
     return ends;
   }
 
-  uint64_t unanswered = 0;  // what unanswered_ns() says
-  size_t frames_max = 64;   // taken and not arrived: ready() until then
+  uint64_t unanswered = 0;         // what unanswered_ns() says
+  CompressionCounters compressed;  // what compression() says
+  size_t frames_max = 64;          // taken and not arrived: ready() until then
 
   void start(LinkEvents& events) override { events_ = &events; }
   bool ready() const override { return !closing_ && frames_.size() < frames_max; }
@@ -50,6 +51,7 @@ class SimulatedLink final : public Link {
   void abort() override { close(); }
   const char* peer() const override { return "simulated"; }
   uint64_t unanswered_ns() const override { return unanswered; }
+  CompressionCounters compression() const override { return compressed; }
   Result<void> export_key(std::string_view, std::span<const std::byte>,
                           std::span<std::byte>) override {
     return fail(ErrorCode::usage, "not encrypted");

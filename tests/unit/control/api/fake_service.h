@@ -68,7 +68,7 @@ class FakeService final : public Service {
     return info;
   }
   Health health() const override { return {ready, {{"devices", ready, "known", ""}}}; }
-  std::vector<HostEntry> hosts() const override { return host_list; }
+  void hosts(Callback<std::vector<HostEntry>> done) override { done(host_list); }
   std::vector<Attachment> attachments() const override { return attached; }
   Result<Stats> stats(const std::string& id) const override {
     const auto found = stats_by_id.find(id);

@@ -35,6 +35,8 @@ class CommandsTest : public ApiFixture {
     self.state = "self";
     lab.name = "lab";
     lab.state = "connected";
+    lab.compression = {
+        .frames = 90, .bytes_before = 9'100'000, .bytes_after = 1'200'000, .on = true};
     service.host_list = {self, lab};
 
     DeviceEntry disk;
@@ -106,7 +108,7 @@ TEST_F(CommandsTest, EachPrintsWhatTheDaemonKnows) {
   };
   const Case cases[] = {
       {{"devices"}, {"lab/usb:1d6b:0104:STICK", "53.2 MB/s", "free", "in use by desk, VM branch"}},
-      {{"hosts"}, {"desk", "lab", "connected"}},
+      {{"hosts"}, {"desk", "lab", "connected", "on, 9.1 MB as 1.2 MB"}},
       {{"vms"}, {"branch", "12.5 MB/s", "migrate"}},
       {{"attachments"}, {"att-1", "lab/serial:SCALE", "pty", "/run/farport/tty/SCALE", "keep"}},
       {{"stats"}, {"att-1", "18.9 MB/s", "21 MB/s", "6.1 ms / 6.4 ms", "170 us / 365 us"}},

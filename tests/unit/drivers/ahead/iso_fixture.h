@@ -81,7 +81,8 @@ class IsoBench {
     std::vector<IsoPacket> packets;
     std::vector<uint32_t> numbers;  // of the packets with data, in order
   };
-  std::vector<Given> given;  // the consumer's transfers that ended
+  std::vector<Given> given;                  // the consumer's transfers that ended
+  uint8_t flags = transfer_flags::iso_asap;  // of the consumer's transfers
   std::vector<Transfer*> asked;
   bool auto_ask = true;
   uint32_t fail_packet = ~0u;  // the device fails the packet with this number
@@ -96,7 +97,7 @@ class IsoBench {
     Transfer* transfer = consumer->port->allocate(packets * packet_bytes, packets);
     transfer->type = TransferType::isochronous;
     transfer->endpoint = endpoint_;
-    transfer->flags = transfer_flags::iso_asap;
+    transfer->flags = flags;
     transfer->interval = 1;
     uint32_t place = 0;
     for (IsoPacket& packet : transfer->packets()) {

@@ -141,14 +141,18 @@ TEST_F(IsoInTest, AFailedPacketIsToldInItsPlace) {
   EXPECT_EQ(errors, 1u);
 }
 
-TEST_F(IsoInTest, AStreamForACertainFrameIsTheConsumersOwn) {
-  Transfer* exact = bench.consumer->port->allocate(64, 1);
-  exact->type = TransferType::isochronous;
-  exact->endpoint = 0x83;
-  exact->start_frame = 1234;
-  exact->packets()[0].length = 64;
-  bench.consumer->port->submit(*exact);
-  EXPECT_NE(std::ranges::find(bench.port.submitted, exact), bench.port.submitted.end());
+// Linux's snd_usb_audio does not set URB_ISO_ASAP, and what is left in start_frame from the last
+// time comes along: the rule once took that for a wish, and never served a microphone.
+TEST_F(IsoInTest, AStreamWithoutAsapIsServedWhateverFrameItNames) {
+  bench.flags = 0;
+  bench.delay_ns = 40 * IsoBench::ms;
+  begin();
+  bench.asked.front()->start_frame = 1234;
+  bench.run(1'000);
+  bench.gaps = 0;
+  bench.run(2'000);
+  EXPECT_EQ(bench.gaps, 0u);
+  EXPECT_GT(bench.figures(kRule).round_trips_saved, 100u);
 }
 
 TEST_F(IsoInTest, WithoutMemoryForAheadTheConsumersOwnServe) {

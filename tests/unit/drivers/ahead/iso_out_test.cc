@@ -38,6 +38,18 @@ TEST_F(IsoOutTest, AStreamFartherAwayThanItsTransfersReachIsPlayedWithoutGaps) {
   EXPECT_GT(off.gaps, 1'000u) << "what it looks like without";
 }
 
+// As Linux's snd_usb_audio does it; the rule once never began for it.
+TEST_F(IsoOutTest, AStreamWithoutAsapIsServed) {
+  bench.flags = 0;
+  bench.delay_ns = 40 * IsoBench::ms;
+  begin();
+  bench.run(1'000);
+  bench.gaps = 0;
+  bench.run(2'000);
+  EXPECT_EQ(bench.gaps, 0u);
+  EXPECT_GT(bench.figures(kRule).round_trips_saved, 100u);
+}
+
 TEST_F(IsoOutTest, JitterBeyondWhatTheConsumerHasInFlightIsCoveredByALead) {
   bench.delay_ns = 20 * IsoBench::ms;
   bench.jitter_ns = 60 * IsoBench::ms;
