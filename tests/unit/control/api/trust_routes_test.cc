@@ -28,7 +28,14 @@ TEST_F(TrustRoutes, TellWhatIsTrustedAndWhoWasRefused) {
   report.overview.host = "desk";
   report.overview.fingerprint = "SHA256:mine";
   report.overview.keys = {{"lab", "SHA256:theirs", "in the cellar"}};
-  report.refusals = {{Refusal::wrong_key, "192.0.2.7", "another key", 3, 1000, 2000}};
+  report.refusals = {{.reason = Refusal::wrong_key,
+                      .address = "192.0.2.7",
+                      .message = "another key",
+                      .host = "lab",
+                      .fingerprint = "SHA256:another",
+                      .count = 3,
+                      .first_unix_ms = 1000,
+                      .last_unix_ms = 2000}};
   service_.trust_report = report;
   const ApiResponse response = ask("GET", "/v1/trust");
   EXPECT_EQ(response.status, 200u);
