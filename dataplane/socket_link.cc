@@ -77,6 +77,14 @@ uint64_t SocketLink::unanswered_ns() const {
   tcp_info info{};
   socklen_t bytes = sizeof info;
   if (getsockopt(socket_.get(), IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return 0;
+  if (options_.compress) {
+    const auto stood = queue_.look({.busy_us = info.tcpi_busy_time,
+                                    .bytes_acknowledged = info.tcpi_bytes_acked,
+                                    .round_trip_us = info.tcpi_rtt,
+                                    .round_trip_min_us = info.tcpi_min_rtt});
+    stood_.bytes += stood.bytes;
+    stood_.ns += stood.ns;
+  }
   constexpr uint64_t kMs = 1'000'000;
   // What a few round trips explain is not dead, only far away, or behind a long queue.
   const uint64_t patience_ns = uint64_t{info.tcpi_rtt} * 1'000 * 3;
@@ -132,6 +140,10 @@ std::span<const std::byte> SocketLink::pack(std::span<std::byte> head,
   if (!wire::compressible(header.type)) return data;
   CompressionPolicy& policy = options_.compression;
   const uint64_t begin_ns = worker_.now_ns();
+  if (stood_.ns != 0) {
+    const auto stood = std::exchange(stood_, {});
+    policy.waited(begin_ns, stood.bytes, stood.ns);
+  }
   const auto next = policy.next(begin_ns);
   if (next == CompressionPolicy::Next::plain) return data;
   const bool sample = next == CompressionPolicy::Next::sample;

@@ -23,6 +23,7 @@
 #include "dataplane/file_descriptor.h"
 #include "dataplane/limits.h"
 #include "dataplane/link.h"
+#include "dataplane/standing_queue.h"
 #include "dataplane/tls.h"
 #include "dataplane/tls_records.h"
 #include "dataplane/unanswered.h"
@@ -138,6 +139,8 @@ class SocketLink final : public Link, private Pollable {
   CompressionCounters compression_;
   uint64_t waiting_since_ns_ = 0;
   mutable UnansweredClock unanswered_;  // remembers the last look
+  mutable StandingQueue queue_;         // the same
+  mutable StandingQueue::Stood stood_;  // not told to the policy yet
   LinkEvents* events_ = nullptr;
 
   std::array<std::unique_ptr<Batch>, 2> batches_;

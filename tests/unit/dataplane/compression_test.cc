@@ -1,5 +1,6 @@
 // When compression pays, as tables of links and data; and LZ4 blocks of whatever bytes.
 #include "dataplane/compression.h"
+#include "dataplane/standing_queue.h"
 
 #include <gtest/gtest.h>
 
@@ -198,6 +199,62 @@ std::vector<std::byte> some_data(std::mt19937_64& random, size_t bytes, bool com
   std::vector<std::byte> data(bytes);
   for (auto& byte : data) byte = static_cast<std::byte>(random() & (compressible ? 3 : 255));
   return data;
+}
+
+// --- what tells of a slow link before its socket is full ---
+
+TEST(StandingQueue, ARoundTripFarLongerThanTheShortestIsAQueue) {
+  StandingQueue queue;
+  const auto stood = [&](uint64_t busy_us, uint64_t bytes, uint32_t rtt_us, uint32_t min_us) {
+    return queue.look({.busy_us = busy_us,
+                       .bytes_acknowledged = bytes,
+                       .round_trip_us = rtt_us,
+                       .round_trip_min_us = min_us});
+  };
+  EXPECT_EQ(stood(90'000, 9'000, 300'000, 5'000).ns, 0u) << "since when it stood is not known";
+  const auto slow = stood(180'000, 31'500, 300'000, 5'000);
+  EXPECT_EQ(slow.ns, 90'000'000u);
+  EXPECT_EQ(slow.bytes, 22'500u);
+  EXPECT_EQ(stood(270'000, 50'000, 29'000, 5'000).ns, 0u) << "a burst on a LAN";
+  EXPECT_EQ(stood(360'000, 60'000, 31'000, 5'000).ns, 90'000'000u);
+  EXPECT_EQ(stood(450'000, 70'000, 150'000, 100'000).ns, 0u) << "far away";
+  EXPECT_EQ(stood(540'000, 80'000, 150'000, 0).ns, 0u) << "not measured yet";
+  EXPECT_EQ(stood(540'000, 80'000, 300'000, 5'000).ns, 0u) << "nothing was under way";
+}
+
+// A disk's reader asks for 120 KiB, waits for them, and asks again; 100 ms between two looks.
+TEST(StandingQueue, ALoneRequestAtATimeTurnsCompressionOnWhereTheLinkIsSlow) {
+  for (const double link_bytes_s : {250e3, 1e6, 125e6}) {
+    CompressionPolicy policy;
+    StandingQueue queue;
+    const uint64_t request_ns = static_cast<uint64_t>(120e3 / link_bytes_s * 1e9);
+    uint64_t now_ns = 1'000'000'000, busy_us = 0, bytes = 0, looked_ns = now_ns;
+    while (now_ns < 10'000'000'000) {
+      for (uint64_t sent_ns = 0; sent_ns < request_ns;) {
+        const uint64_t step_ns = std::min<uint64_t>(request_ns - sent_ns, 20'000'000);
+        sent_ns += step_ns;
+        now_ns += step_ns;
+        busy_us += step_ns / 1'000;
+        bytes += static_cast<uint64_t>(link_bytes_s * static_cast<double>(step_ns) / 1e9);
+        if (now_ns - looked_ns < 100'000'000) continue;
+        looked_ns = now_ns;
+        const auto stood =
+            queue.look({.busy_us = busy_us,
+                        .bytes_acknowledged = bytes,
+                        .round_trip_us = static_cast<uint32_t>(5'000 + request_ns / 2'000),
+                        .round_trip_min_us = 5'000});
+        if (stood.ns != 0) policy.waited(now_ns, stood.bytes, stood.ns);
+      }
+      now_ns += 10'000'000;
+      if (policy.next(now_ns) == CompressionPolicy::Next::sample) {
+        policy.tried(now_ns, CompressionPolicy::sample_bytes, 5'000, 30'000);
+      }
+    }
+    EXPECT_EQ(policy.on(), link_bytes_s < 10e6) << link_bytes_s;
+    if (policy.on()) {
+      EXPECT_NEAR(policy.rate_bytes_s() / link_bytes_s, 1, 0.1);
+    }
+  }
 }
 
 TEST(Packer, WhatIsPackedUnpacksToTheSame) {

@@ -28,8 +28,8 @@ class PacketDisk final : public Device {
     bool stalls_data = false;  // after those
     bool stalls_command = false;
     bool rests_before_command = false;  // does not take it until a reset
-    bool stalls_status = false;  // once
-    uint32_t rests_after = all;  // bytes of IN data, and then nothing until a reset
+    bool stalls_status = false;         // once
+    uint32_t rests_after = all;         // bytes of IN data, and then nothing until a reset
     bool rests_before_status = false;
     uint8_t status = 0;
     uint32_t tag_error = 0;
