@@ -303,6 +303,7 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   bool serve_alongside(Chain& chain, Transfer& transfer);
   void alongside_completed(Chain& chain);
   void alongside_failed(Chain& chain);
+  void leave_alongside(Chain& chain);
   void chain_whole(Transfer& transfer);
   void chain_cancel(Transfer& transfer);
   void chain_completed(Chain& chain, TransferStatus status);

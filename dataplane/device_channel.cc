@@ -194,7 +194,14 @@ Result<void> DeviceChannel::deliver(const wire::FrameHeader& header,
     }
     case wire::FrameType::cancel:
       if (Transfer* transfer = transfers_.find(header.transfer); transfer != nullptr) {
-        send_gathered(chains_[transfer->chain]);
+        Chain& chain = chains_[transfer->chain];
+        send_gathered(chain);
+        if (transfer == chain.alongside && chain.alongside_done) {
+          // It is not to wait for the one in service, which may rest for ever.
+          transfer->status = TransferStatus::cancelled;
+          alongside_completed(chain);
+          return {};
+        }
         if (transfer->channel.state == in_service) device_->cancel(*transfer);
         if (transfer->channel.state == waiting) chain_cancel(*transfer);
       }
@@ -264,6 +271,7 @@ void DeviceChannel::chain_whole(Transfer& transfer) {
   Chain& chain = chains_[transfer.chain];
   if ((transfer.flags & transfer_flags::chained) == 0) {
     // What the peer left unfinished, if it did, follows this one.
+    if (chain.alongside != nullptr) leave_alongside(chain);
     chain.broken = chain.failed = false;
     chain.in_service = &transfer;
     return serve(transfer);
@@ -311,6 +319,13 @@ void DeviceChannel::alongside_failed(Chain& chain) {
   Transfer& transfer = *std::exchange(chain.alongside, nullptr);
   transfer.status = TransferStatus::cancelled;
   tell(transfer);
+}
+
+// The chain begins anew: the one alongside is no part of it any more.
+void DeviceChannel::leave_alongside(Chain& chain) {
+  if (chain.alongside_done) return alongside_failed(chain);
+  chain.alongside->channel.cancel_requested = chain.failed;
+  chain.alongside = nullptr;
 }
 
 // A waiting transfer was cancelled: what comes after it cannot begin either.
@@ -406,6 +421,7 @@ void DeviceChannel::completed(Transfer& transfer) {
     transfer.status = TransferStatus::cancelled;
     chain.in_service = &transfer;
   }
+  if (own.cancel_requested) transfer.status = TransferStatus::cancelled;
   finish_link(transfer);
 }
 

@@ -423,7 +423,7 @@ bool SocketLink::open_records() {
   }
   drained_ = tls_->drained();
   if (tls_->has_to_send()) flush();  // an answer of TLS's own
-  return true;
+  return !closing_ && !lost_;        // that may have failed
 }
 
 // Tells the peer what TLS has against it, if that can be done at once.

@@ -275,6 +275,49 @@ TEST_F(ChainTest, TheOneAlongsideMayBeCancelledAlone) {
   EXPECT_EQ(back_.back(), (std::pair{31u, kOk}));
 }
 
+// The one before it may rest for ever, and a consumer that gives up waits for this.
+TEST_F(ChainTest, TheOneAlongsideMayBeCancelledWhenItIsDone) {
+  submit(31, false, 0x02);
+  Transfer& data = submit_alongside(4096);
+  submit(13, true);
+  run();
+  device().complete(*device().in_flight.back(), kOk, 512);
+  run();
+  EXPECT_EQ(back_, Back{});
+  ends_.driver->port->cancel(data);
+  run();
+  EXPECT_EQ(back_, (Back{{4096, kCancelled}, {13, kCancelled}}));
+  end_first(kOk);
+  run();
+  EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096}));
+  EXPECT_EQ(back_.back(), (std::pair{31u, kOk}));
+}
+
+TEST_F(ChainTest, OneAlongsideIsNoPartOfAChainThatBeginsAnew) {
+  for (const TransferStatus late : {kOk, kCancelled}) {
+    begun_.clear();
+    back_.clear();
+    device().hold_cancelled = true;
+    submit(31, false, 0x02);
+    submit_alongside(4096);
+    run();
+    end_first(TransferStatus::stall);
+    run();
+    submit(32, false, 0x02);
+    submit(13, true);
+    run();
+    end_first(late);  // the one that was cancelled
+    run();
+    EXPECT_EQ(back_, (Back{{31, TransferStatus::stall}, {4096, kCancelled}}));
+    end_first(kOk);
+    end_first(kOk);
+    run();
+    EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096, 32, 13}));
+    EXPECT_EQ(back_.size(), 4u);
+    EXPECT_EQ(back_.back(), (std::pair{13u, kOk}));
+  }
+}
+
 // Of one endpoint they come one after the other, whatever the flag says.
 TEST_F(ChainTest, NotTwoOfOneEndpoint) {
   submit(10, false);
