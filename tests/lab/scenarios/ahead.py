@@ -246,19 +246,3 @@ def ahead_isochronous_out(lab):
                 lines.append(f"{word(on)}: {100 * in_order:.0f} % in order, in {pace:.2f} times its length; "
                              + check_rule(b, attachment, "isochronous-out", on))
     return f"at {ROUND_TRIP_MS} ms\n    " + "\n    ".join(lines)
-
-
-RECORDED_S = 3
-
-
-@scenario()
-def ahead_isochronous_in(lab):
-    """Rule isochronous-in under B's snd_usb_audio: a microphone's samples are runs of its count; beside off."""
-    lines = []
-    for on in (False, True):
-        with devices.microphone(lab.a) as device, forwarded(lab, device, "isochronous-in", on) as (b, attachment):
-            with network.delayed(lab, ROUND_TRIP_MS):
-                in_order, gaps = devices.record(lab.b, RECORDED_S)
-                lines.append(f"{word(on)}: {100 * in_order:.0f} % in order, {gaps} gaps; "
-                             + check_rule(b, attachment, "isochronous-in", on))
-    return f"{RECORDED_S} s at {ROUND_TRIP_MS} ms\n    " + "\n    ".join(lines)
