@@ -257,6 +257,16 @@ class DeviceChannel final : public Channel, private DeviceEvents {
 
  private:
   enum class State : uint8_t { idle, open, stopping, stopped, closed };
+  // Of Transfer::channel.state at this end.
+  enum TransferState : uint8_t {
+    placed,      // its submit frame is being received
+    arriving,    // part of its stream has come
+    refused,     // the same, but there was no memory for it: its stream goes nowhere
+    waiting,     // whole; the device gets it when its chain has come to it
+    in_service,  // the device has it
+    completing,  // its completion is queued, or partly sent
+    leaving,     // all is sent; frames still refer to its memory
+  };
 
   bool next_frame(bool urgent, OutgoingFrame& frame) override;
   bool has_frames(bool urgent) const override;
@@ -300,6 +310,8 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   };
   void finish_link(Transfer& transfer);
   void tell(Transfer& transfer);
+
+  // device_chains.cc
   bool serve_alongside(Chain& chain, Transfer& transfer);
   void alongside_completed(Chain& chain);
   void alongside_failed(Chain& chain);

@@ -1,0 +1,147 @@
+// Chains of transfers at the device's end (transfer.h): what the device gets after what, what is
+// not begun because something before it failed, and what is told together.
+#include <cassert>
+#include <utility>
+
+#include "dataplane/channel.h"
+#include "dataplane/session.h"
+
+namespace farport {
+
+namespace {
+
+// A link of a chain that has so many bytes at most, and whose successor the device has now, is told
+// together with it: the consumer needs both, and a message of its own costs both hosts more than
+// the wait, as long as that is short.
+constexpr uint32_t kGatherBytesMax = 16 << 10;
+constexpr uint64_t kGatherNs = 5'000'000;
+
+}  // namespace
+
+void DeviceChannel::chain_whole(Transfer& transfer) {
+  Chain& chain = chains_[transfer.chain];
+  if ((transfer.flags & transfer_flags::chained) == 0) {
+    // What the peer left unfinished, if it did, follows this one.
+    if (chain.alongside != nullptr) leave_alongside(chain);
+    chain.broken = chain.failed = false;
+    chain.in_service = &transfer;
+    return serve(transfer);
+  }
+  if (chain.broken) return end_unserved(transfer, TransferStatus::cancelled);
+  if (serve_alongside(chain, transfer)) return;
+  if (chain.in_service != nullptr || !chain.waiting.empty()) {
+    transfer.channel.state = waiting;
+    return chain.waiting.push(transfer);
+  }
+  chain.in_service = &transfer;
+  serve(transfer);
+}
+
+// A device asked for what the one before has yet to bring about waits for that (USB 2.0, 8.4.5:
+// NAK).
+bool DeviceChannel::serve_alongside(Chain& chain, Transfer& transfer) {
+  if ((transfer.flags & transfer_flags::alongside) == 0 || chain.in_service == nullptr ||
+      chain.alongside != nullptr || !chain.waiting.empty() ||
+      transfer.endpoint == chain.in_service->endpoint) {
+    return false;
+  }
+  chain.alongside = &transfer;
+  chain.alongside_done = false;
+  serve(transfer);
+  return true;
+}
+
+// The device has ended the one alongside before the one in service. A result waits for that one's;
+// a failure ends the chain.
+void DeviceChannel::alongside_completed(Chain& chain) {
+  Transfer& transfer = *chain.alongside;
+  transfer.channel.state = completing;
+  chain.alongside_done = true;
+  if (transfer.status == TransferStatus::ok) return;
+  chain.alongside = nullptr;
+  chain.broken = true;
+  tell(transfer);
+  while (Transfer* next = chain.waiting.pop()) end_unserved(*next, TransferStatus::cancelled);
+}
+
+// The one in service has failed: the one alongside should not have begun.
+void DeviceChannel::alongside_failed(Chain& chain) {
+  if (!chain.alongside_done) return device_->cancel(*chain.alongside);
+  Transfer& transfer = *std::exchange(chain.alongside, nullptr);
+  transfer.status = TransferStatus::cancelled;
+  tell(transfer);
+}
+
+// The chain begins anew: the one alongside is no part of it any more.
+void DeviceChannel::leave_alongside(Chain& chain) {
+  if (chain.alongside_done) return alongside_failed(chain);
+  chain.alongside->channel.cancel_requested = chain.failed;
+  chain.alongside = nullptr;
+}
+
+// A waiting transfer was cancelled: what comes after it cannot begin either.
+void DeviceChannel::chain_cancel(Transfer& transfer) {
+  Chain& chain = chains_[transfer.chain];
+  TransferQueue before;
+  while (chain.waiting.head != &transfer) before.push(*chain.waiting.pop());
+  TransferQueue dropped = std::exchange(chain.waiting, before);
+  chain.broken = true;
+  while (Transfer* one = dropped.pop()) end_unserved(*one, TransferStatus::cancelled);
+}
+
+// One that the device had is done: the next begins, or none of them does.
+void DeviceChannel::chain_completed(Chain& chain, TransferStatus status) {
+  chain.in_service = nullptr;
+  if (status != TransferStatus::ok) chain.failed = chain.broken = true;
+  if (chain.pumping) return;
+  chain.pumping = true;
+  while (chain.in_service == nullptr) {
+    if (chain.alongside != nullptr) {
+      if (chain.failed) {
+        alongside_failed(chain);
+        if (chain.alongside != nullptr) break;  // comes by completed()
+        continue;
+      }
+      chain.in_service = std::exchange(chain.alongside, nullptr);
+      if (chain.alongside_done) finish_link(*chain.in_service);
+      continue;
+    }
+    if (chain.waiting.empty()) break;
+    Transfer& next = *chain.waiting.pop();
+    if (chain.failed) {
+      end_unserved(next, TransferStatus::cancelled);
+    } else {
+      chain.in_service = &next;
+      serve(next);
+    }
+  }
+  chain.pumping = false;
+}
+
+// True: it is told with what comes after it in its chain.
+bool DeviceChannel::gather(Transfer& transfer) {
+  Chain& chain = chains_[transfer.chain];
+  const uint32_t bytes = transfer.in() ? transfer.actual : 0;
+  if (transfer.chain == 0 || (chain.waiting.empty() && chain.alongside == nullptr) ||
+      transfer.status != TransferStatus::ok || transfer.packet_count != 0 ||
+      bytes > kGatherBytesMax) {
+    return false;
+  }
+  transfer.channel.state = completing;
+  chain.gathered.push(transfer);
+  if (++gathered_ == 1) gather_timer_.arm_after(kGatherNs);
+  return true;
+}
+
+void DeviceChannel::send_gathered(Chain& chain) {
+  while (Transfer* transfer = chain.gathered.pop()) {
+    tell(*transfer);
+    if (--gathered_ == 0) gather_timer_.disarm();
+  }
+}
+
+void DeviceChannel::send_all_gathered() {
+  for (Chain& chain : chains_) send_gathered(chain);
+}
+
+}  // namespace farport
