@@ -13,9 +13,11 @@
 //     the driver end's hearing of one before the next begins.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <ranges>
 #include <span>
 #include <string>
 
@@ -296,12 +298,35 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   void release(Transfer& transfer);
   void begin_stop(Error why);
 
+  // As many as a command of a disk has behind its wrapper: data and status.
+  class Alongside {
+   public:
+    bool empty() const { return count_ == 0; }
+    bool room() const { return count_ < items_.size(); }
+    bool has(const Transfer& transfer) const {
+      return std::ranges::find(items(), &transfer) != items().end();
+    }
+    void push(Transfer& transfer) { items_[count_++] = &transfer; }
+    Transfer* back() const { return items_[count_ - 1]; }
+    Transfer* pop_back() { return items_[--count_]; }
+    Transfer* pop_front() {
+      Transfer* const front = items_.front();
+      std::shift_left(items_.begin(), items_.end(), 1);
+      --count_;
+      return front;
+    }
+    auto reversed() const { return std::views::reverse(items()); }
+
+   private:
+    std::span<Transfer* const> items() const { return std::span(items_).first(count_); }
+    std::array<Transfer*, 2> items_{};
+    size_t count_ = 0;
+  };
   // Of one chain: what the device has of it, and what waits for that to end ok. What is done may
   // wait for the next to be done, too, so that one message carries both.
   struct Chain {
     Transfer* in_service = nullptr;
-    Transfer* alongside = nullptr;  // the device has it, too
-    bool alongside_done = false;    // but what is in service is not
+    Alongside alongside{};  // the device has these, too; done or not, they come after that one
     TransferQueue waiting{};
     TransferQueue gathered{};  // completed
     bool broken = false;       // what arrives does not begin, until the chain begins anew
@@ -313,9 +338,9 @@ class DeviceChannel final : public Channel, private DeviceEvents {
 
   // device_chains.cc
   bool serve_alongside(Chain& chain, Transfer& transfer);
-  void alongside_completed(Chain& chain);
-  void alongside_failed(Chain& chain);
-  void leave_alongside(Chain& chain);
+  void alongside_completed(Chain& chain, Transfer& transfer);
+  void alongside_cancel(Chain& chain);
+  void leave_alongside(Transfer& transfer);
   void chain_whole(Transfer& transfer);
   void chain_cancel(Transfer& transfer);
   void chain_completed(Chain& chain, TransferStatus status);

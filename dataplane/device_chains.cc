@@ -22,7 +22,10 @@ void DeviceChannel::chain_whole(Transfer& transfer) {
   Chain& chain = chains_[transfer.chain];
   if ((transfer.flags & transfer_flags::chained) == 0) {
     // What the peer left unfinished, if it did, follows this one.
-    if (chain.alongside != nullptr) leave_alongside(chain);
+    while (!chain.alongside.empty()) {
+      Transfer& left = *chain.alongside.pop_back();
+      if (left.channel.state == completing) leave_alongside(left);
+    }
     chain.broken = chain.failed = false;
     chain.in_service = &transfer;
     return serve(transfer);
@@ -37,46 +40,51 @@ void DeviceChannel::chain_whole(Transfer& transfer) {
   serve(transfer);
 }
 
-// A device asked for what the one before has yet to bring about waits for that (USB 2.0, 8.4.5:
-// NAK).
+// A device asked for what those before have yet to bring about waits for that (USB 2.0, 8.4.5:
+// NAK), and transfers of one endpoint keep their order.
 bool DeviceChannel::serve_alongside(Chain& chain, Transfer& transfer) {
   if ((transfer.flags & transfer_flags::alongside) == 0 || chain.in_service == nullptr ||
-      chain.alongside != nullptr || !chain.waiting.empty() ||
+      !chain.alongside.room() || !chain.waiting.empty() ||
       transfer.endpoint == chain.in_service->endpoint) {
     return false;
   }
-  chain.alongside = &transfer;
-  chain.alongside_done = false;
+  chain.alongside.push(transfer);
   serve(transfer);
   return true;
 }
 
-// The device has ended the one alongside before the one in service. A result waits for that one's;
+// The device has ended one alongside before the one in service. A result waits for those before it;
 // a failure ends the chain.
-void DeviceChannel::alongside_completed(Chain& chain) {
-  Transfer& transfer = *chain.alongside;
+void DeviceChannel::alongside_completed(Chain& chain, Transfer& transfer) {
   transfer.channel.state = completing;
-  chain.alongside_done = true;
-  if (transfer.status == TransferStatus::ok) return;
-  chain.alongside = nullptr;
+  if (transfer.channel.cancel_requested) transfer.status = TransferStatus::cancelled;
+  if (transfer.status == TransferStatus::ok || transfer.channel.cancel_requested) return;
   chain.broken = true;
   tell(transfer);
+  while (chain.alongside.back() != &transfer) leave_alongside(*chain.alongside.pop_back());
+  chain.alongside.pop_back();
   while (Transfer* next = chain.waiting.pop()) end_unserved(*next, TransferStatus::cancelled);
 }
 
-// The one in service has failed: the one alongside should not have begun.
-void DeviceChannel::alongside_failed(Chain& chain) {
-  if (!chain.alongside_done) return device_->cancel(*chain.alongside);
-  Transfer& transfer = *std::exchange(chain.alongside, nullptr);
+// It is no part of its chain any more, and should not have begun.
+void DeviceChannel::leave_alongside(Transfer& transfer) {
+  transfer.channel.cancel_requested = true;
+  if (transfer.channel.state == in_service) return device_->cancel(transfer);
   transfer.status = TransferStatus::cancelled;
   tell(transfer);
 }
 
-// The chain begins anew: the one alongside is no part of it any more.
-void DeviceChannel::leave_alongside(Chain& chain) {
-  if (chain.alongside_done) return alongside_failed(chain);
-  chain.alongside->channel.cancel_requested = chain.failed;
-  chain.alongside = nullptr;
+// The one in service has failed: those alongside should not have begun. The last is cancelled
+// first, so that none gets what was for the one before it; all are told in their order.
+void DeviceChannel::alongside_cancel(Chain& chain) {
+  for (Transfer* one : chain.alongside.reversed()) one->channel.cancel_requested = true;
+  for (Transfer* one : chain.alongside.reversed()) {
+    if (one->channel.state == in_service) {
+      device_->cancel(*one);
+    } else {
+      one->status = TransferStatus::cancelled;
+    }
+  }
 }
 
 // A waiting transfer was cancelled: what comes after it cannot begin either.
@@ -92,18 +100,16 @@ void DeviceChannel::chain_cancel(Transfer& transfer) {
 // One that the device had is done: the next begins, or none of them does.
 void DeviceChannel::chain_completed(Chain& chain, TransferStatus status) {
   chain.in_service = nullptr;
-  if (status != TransferStatus::ok) chain.failed = chain.broken = true;
+  if (status != TransferStatus::ok) {
+    chain.broken = true;
+    if (!std::exchange(chain.failed, true)) alongside_cancel(chain);
+  }
   if (chain.pumping) return;
   chain.pumping = true;
   while (chain.in_service == nullptr) {
-    if (chain.alongside != nullptr) {
-      if (chain.failed) {
-        alongside_failed(chain);
-        if (chain.alongside != nullptr) break;  // comes by completed()
-        continue;
-      }
-      chain.in_service = std::exchange(chain.alongside, nullptr);
-      if (chain.alongside_done) finish_link(*chain.in_service);
+    if (!chain.alongside.empty()) {
+      chain.in_service = chain.alongside.pop_front();
+      if (chain.in_service->channel.state == completing) finish_link(*chain.in_service);
       continue;
     }
     if (chain.waiting.empty()) break;
@@ -122,7 +128,7 @@ void DeviceChannel::chain_completed(Chain& chain, TransferStatus status) {
 bool DeviceChannel::gather(Transfer& transfer) {
   Chain& chain = chains_[transfer.chain];
   const uint32_t bytes = transfer.in() ? transfer.actual : 0;
-  if (transfer.chain == 0 || (chain.waiting.empty() && chain.alongside == nullptr) ||
+  if (transfer.chain == 0 || (chain.waiting.empty() && chain.alongside.empty()) ||
       transfer.status != TransferStatus::ok || transfer.packet_count != 0 ||
       bytes > kGatherBytesMax) {
     return false;

@@ -44,7 +44,8 @@ void DeviceChannel::begin_stop(Error why) {
   submitting_ = nullptr;  // ended with the others
   chain_queued_ = {};
   for (Chain& chain : chains_) {
-    chain.in_service = chain.alongside = nullptr;
+    chain.in_service = nullptr;
+    chain.alongside = {};
     chain.waiting = {};
     chain.gathered = {};
   }
@@ -175,10 +176,10 @@ Result<void> DeviceChannel::deliver(const wire::FrameHeader& header,
       if (Transfer* transfer = transfers_.find(header.transfer); transfer != nullptr) {
         Chain& chain = chains_[transfer->chain];
         send_gathered(chain);
-        if (transfer == chain.alongside && chain.alongside_done) {
+        if (transfer->channel.state == completing && chain.alongside.has(*transfer)) {
           // It is not to wait for the one in service, which may rest for ever.
           transfer->status = TransferStatus::cancelled;
-          alongside_completed(chain);
+          alongside_completed(chain, *transfer);
           return {};
         }
         if (transfer->channel.state == in_service) device_->cancel(*transfer);
@@ -266,12 +267,7 @@ void DeviceChannel::completed(Transfer& transfer) {
     return;
   }
   Chain& chain = chains_[transfer.chain];
-  if (&transfer == chain.alongside) {
-    if (chain.in_service != nullptr) return alongside_completed(chain);
-    chain.alongside = nullptr;  // the one before it has failed
-    transfer.status = TransferStatus::cancelled;
-    chain.in_service = &transfer;
-  }
+  if (chain.alongside.has(transfer)) return alongside_completed(chain, transfer);
   if (own.cancel_requested) transfer.status = TransferStatus::cancelled;
   finish_link(transfer);
 }

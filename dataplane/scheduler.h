@@ -41,7 +41,8 @@ class Timer {
 class Scheduler {
  public:
   virtual ~Scheduler() = default;
-  // CLOCK_MONOTONIC in nanoseconds, read now.
+  // CLOCK_MONOTONIC in nanoseconds. A worker reads it once an iteration: what happens in one
+  // happens at one time.
   virtual uint64_t now_ns() const = 0;
   virtual void arm(Timer& timer, uint64_t at_ns) = 0;
   virtual void disarm(Timer& timer) = 0;

@@ -19,7 +19,7 @@ constexpr int kUserTimeoutMs = 3'000;
 constexpr uint64_t kLastWordsNs = 1'000'000'000;
 // A batch is sealed and sent in so many parts, if they are not too short for it: the peer opens one
 // while the next is sealed, and what comes after the last part is what a lone request waits for.
-constexpr size_t kSealedParts = 4;
+constexpr size_t kSealedParts = 2;
 constexpr size_t kSealedPartBytesMin = 32 << 10;
 
 }  // namespace
@@ -139,20 +139,20 @@ std::span<const std::byte> SocketLink::pack(std::span<std::byte> head,
   auto header = wire::decode<wire::FrameHeader>(head.first(sizeof(wire::FrameHeader)));
   if (!wire::compressible(header.type)) return data;
   CompressionPolicy& policy = options_.compression;
-  const uint64_t begin_ns = worker_.now_ns();
   if (stood_.ns != 0) {
     const auto stood = std::exchange(stood_, {});
-    policy.waited(begin_ns, stood.bytes, stood.ns);
+    policy.waited(worker_.now_ns(), stood.bytes, stood.ns);
   }
-  const auto next = policy.next(begin_ns);
+  const auto next = policy.next(worker_.now_ns());
   if (next == CompressionPolicy::Next::plain) return data;
   const bool sample = next == CompressionPolicy::Next::sample;
   const auto tried =
       data.first(sample ? std::min(data.size(), CompressionPolicy::sample_bytes) : data.size());
   const auto room =
       std::span(filling_->packed).subspan(filling_->packed_used, tried.size() - tried.size() / 8);
+  const uint64_t begin_ns = Worker::read_clock_ns();
   const size_t bytes = packer_->pack(tried, room);
-  const uint64_t end_ns = worker_.now_ns();
+  const uint64_t end_ns = Worker::read_clock_ns();
   policy.tried(end_ns, tried.size(), bytes == 0 ? tried.size() : bytes, end_ns - begin_ns);
   if (sample) ++compression_.samples;
   if (sample || bytes == 0) return data;

@@ -62,8 +62,8 @@ inline constexpr uint8_t iso_asap = 4;      // a late one skips no frame (URB_IS
 // Begin it only when the transfer submitted before it in its chain has ended ok; if that ended
 // otherwise, or was not begun itself, this one ends as cancelled without the device hearing of it.
 inline constexpr uint8_t chained = 8;
-// With `chained`, and of another endpoint than the one before it: the device may have both at once,
-// where that one begins the chain. Were that to fail, this one would be cancelled.
+// With `chained`, and of another endpoint than the one that begins the chain: the device may have
+// it together with those before it. Were one of them to fail, this one would be cancelled.
 inline constexpr uint8_t alongside = 16;
 }  // namespace transfer_flags
 

@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr uint64_t kDrainNs = 2 * kSecond;
 constexpr int kFlushRounds = 4;
+constexpr uint64_t kShortWaitNs = 2'000'000;
 }  // namespace
 
 Result<std::unique_ptr<Worker>> Worker::create(const WorkerSettings& settings) {
@@ -97,6 +98,8 @@ bool Worker::run_until(const std::function<bool()>& done, uint64_t timeout_ns) {
 // The life of a worker. One iteration: what has happened, what it leads to, all of it handed to the
 // kernel at once, then sleep or spin.
 void Worker::turn(uint64_t until_ns, const std::function<bool()>* done) {
+  turning_ = true;
+  turn_ns_ = 0;
   unsigned events = reap();
   if (spins()) events += poll();
   events += take_messages();
@@ -113,6 +116,7 @@ void Worker::turn(uint64_t until_ns, const std::function<bool()>* done) {
     for (Pollable* pollable : pollables_) pollable->before_sleep();
     submit_and_sleep(until_ns);
   }
+  turning_ = false;
 }
 
 unsigned Worker::reap() {
@@ -184,7 +188,9 @@ void Worker::submit_and_sleep(uint64_t until_ns) {
   if (until_ns == TimerQueue::never) {
     io_uring_submit_and_wait(&ring_, 1);
   } else {
-    const uint64_t now = now_ns();
+    // A short wait must not be longer by what this iteration took.
+    uint64_t now = now_ns();
+    if (until_ns < now + kShortWaitNs) now = read_clock_ns();
     const uint64_t wait_ns = until_ns > now ? until_ns - now : 0;
     __kernel_timespec time{static_cast<int64_t>(wait_ns / kSecond),
                            static_cast<long long>(wait_ns % kSecond)};
@@ -194,7 +200,12 @@ void Worker::submit_and_sleep(uint64_t until_ns) {
   asleep_.store(false);
 }
 
-uint64_t Worker::now_ns() const {
+uint64_t Worker::turn_ns() const {
+  if (turn_ns_ == 0) turn_ns_ = read_clock_ns();
+  return turn_ns_;
+}
+
+uint64_t Worker::read_clock_ns() {
   timespec time{};
   clock_gettime(CLOCK_MONOTONIC, &time);
   return static_cast<uint64_t>(time.tv_sec) * kSecond + static_cast<uint64_t>(time.tv_nsec);

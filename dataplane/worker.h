@@ -73,7 +73,9 @@ class Worker final : public Loop {
   // tools.
   bool run_until(const std::function<bool()>& done, uint64_t timeout_ns);
 
-  uint64_t now_ns() const override;
+  uint64_t now_ns() const override { return turning_ ? turn_ns() : read_clock_ns(); }
+  // The clock itself, for what an iteration's one time is too coarse for. From any thread.
+  static uint64_t read_clock_ns();
   void arm(Timer& timer, uint64_t at_ns) override { timers_.arm(timer, at_ns); }
   void disarm(Timer& timer) override { timers_.disarm(timer); }
 
@@ -97,6 +99,7 @@ class Worker final : public Loop {
   void drain();
   void wake();
   void turn(uint64_t until_ns, const std::function<bool()>* done);
+  uint64_t turn_ns() const;
   unsigned reap();
   unsigned take_messages();
   unsigned poll();
@@ -126,6 +129,8 @@ class Worker final : public Loop {
   FileDescriptor wakeup_fd_;
   Wakeup wakeup_{*this};
   Ignore ignore_;
+  bool turning_ = false;
+  mutable uint64_t turn_ns_ = 0;  // when the present iteration first asked; 0: it has not
   TimerQueue timers_;
   BufferPool buffers_;
   FlushQueue flushables_;

@@ -140,10 +140,14 @@ void MassStorageRule::command(Transfer& wrapper) {
   }
   stream_.set_told(false);
   port_.loop().flush_later(*this);
-  // An empty endpoint answers NAK: to ask it while the wrapper is under way changes nothing.
-  (data != nullptr ? data : status)->flags |= transfer_flags::alongside;
-  if (data != nullptr) stream_.begin(*data);
-  stream_.begin(*status);
+  // An empty endpoint answers NAK: to ask it while the wrapper is under way changes nothing. A data
+  // stage that ends early ends in a short packet or a stall (bulk-only transport 1.0, 6.7.2), so
+  // what follows is the status.
+  for (Transfer* stage : {data, status}) {
+    if (stage == nullptr) continue;
+    stage->flags |= transfer_flags::alongside;
+    stream_.begin(*stage);
+  }
 }
 
 void MassStorageRule::begin_write(Transfer& wrapper, uint32_t data_bytes) {

@@ -2,13 +2,15 @@
 // each of a command's three stages before it asks for the next; here
 //
 //   read, or no data  the wrapper (CBW) leaves with the data and status (CSW) stages chained behind
-//                     it; the device end runs them one after the other, and what they gave waits
-//                     here for the consumer to ask: one round trip, not three
+//                     it; the device end gives the device all three at once, as the bus gives
+//                     them to it one after the other, and what they gave waits here for the
+//                     consumer to ask: one round trip, not three
 //   write             the consumer is told at once that its wrapper was taken, and sends its data;
 //                     the status is chained behind the last byte. Were the wrapper refused, the
 //                     consumer's first data transfer would say so: the one thing foretold
 //
-// Nothing is begun that the present wrapper does not imply, and no stage after one that failed: a
+// Nothing is begun that the present wrapper does not imply, and no stage moves data after one that
+// failed (a halted endpoint answers nothing, USB 2.0, 8.4.5; what waits behind it is given up): a
 // stall is met by the consumer's own transfer, and CLEAR_FEATURE(ENDPOINT_HALT) and the next read
 // of the status go to the device. What the status says (failed, phase error, another command's tag)
 // is the consumer's business: its bytes are handed on. A reset first ends what is under way.

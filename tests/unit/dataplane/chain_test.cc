@@ -47,6 +47,13 @@ class ChainTest : public SessionFixture {
     device().complete(*device().in_flight.front(), status, 0);
   }
 
+  // The one that the device has with that length.
+  void end(uint32_t length, TransferStatus status) {
+    const auto found = std::ranges::find(device().in_flight, length, &Transfer::length);
+    ASSERT_NE(found, device().in_flight.end()) << length;
+    device().complete(**found, status, 0);
+  }
+
   using Back = std::vector<std::pair<uint32_t, TransferStatus>>;
   Ends ends_{};
   std::vector<uint32_t> begun_;
@@ -318,7 +325,86 @@ TEST_F(ChainTest, OneAlongsideIsNoPartOfAChainThatBeginsAnew) {
   }
 }
 
-// Of one endpoint they come one after the other, whatever the flag says.
+// A disk's command: wrapper, data, status.
+TEST_F(ChainTest, ThreeAtOnceAreToldInOrderWhicheverIsDoneFirst) {
+  std::vector<uint32_t> order{31, 4096, 13};
+  do {
+    begun_.clear();
+    back_.clear();
+    submit(31, false, 0x02);
+    submit_alongside(4096);
+    submit_alongside(13);
+    submit_alongside(512);  // past what may be alongside
+    run();
+    EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096, 13}));
+    for (const uint32_t length : order) end(length, kOk);
+    EXPECT_EQ(begun_.back(), 512u);
+    end_first(kOk);
+    run();
+    EXPECT_EQ(back_, (Back{{31, kOk}, {4096, kOk}, {13, kOk}, {512, kOk}}));
+  } while (std::ranges::prev_permutation(order).found);
+}
+
+// Each of the three fails, with those before it done and those behind it done, given up at once, or
+// given up later: all behind it end as cancelled, and what is before it is not touched.
+TEST_F(ChainTest, AFailureCancelsAllBehindIt) {
+  enum class Ends { before, at_once, later };
+  const std::vector<uint32_t> order{31, 4096, 13};
+  for (size_t failing = 0; failing < order.size(); ++failing) {
+    for (const Ends ends : {Ends::before, Ends::at_once, Ends::later}) {
+      for (const bool in_turn : {true, false}) {  // is what comes before it done by then?
+        begun_.clear();
+        back_.clear();
+        device().cancelled.clear();
+        device().hold_cancelled = ends == Ends::later;
+        submit(31, false, 0x02);
+        submit_alongside(4096);
+        submit_alongside(13);
+        submit(512, true);
+        run();
+        Back expected;
+        for (size_t i = 0; i < failing; ++i) {
+          if (in_turn) end(order[i], kOk);
+          expected.emplace_back(order[i], kOk);
+        }
+        for (size_t i = failing + 1; i < order.size() && ends == Ends::before; ++i) {
+          end(order[i], kOk);
+        }
+        end(order[failing], TransferStatus::stall);
+        run();
+        const size_t behind = order.size() - 1 - failing;
+        EXPECT_EQ(device().cancelled.size(), ends == Ends::before ? 0 : behind);
+        for (size_t i = order.size(); --i > failing && ends == Ends::later;) end(order[i], kOk);
+        for (size_t i = 0; i < failing && !in_turn; ++i) end(order[i], kOk);
+        run();
+        expected.emplace_back(order[failing], TransferStatus::stall);
+        for (size_t i = failing + 1; i < order.size(); ++i) {
+          expected.emplace_back(order[i], kCancelled);
+        }
+        expected.emplace_back(512, kCancelled);
+        std::ranges::sort(expected);
+        std::ranges::sort(back_);
+        EXPECT_EQ(back_, expected) << "failing " << failing << " in turn " << in_turn;
+        EXPECT_EQ(begun_, order);
+      }
+    }
+  }
+}
+
+// The status may not get what was for the data.
+TEST_F(ChainTest, TheLastIsCancelledFirst) {
+  submit(31, false, 0x02);
+  submit_alongside(4096);
+  submit_alongside(13);
+  run();
+  const std::vector<Transfer*> given = device().in_flight;
+  end_first(TransferStatus::stall);
+  EXPECT_EQ(device().cancelled, (std::vector<Transfer*>{given[2], given[1]}));
+  run();
+  EXPECT_EQ(back_, (Back{{31, TransferStatus::stall}, {4096, kCancelled}, {13, kCancelled}}));
+}
+
+// Of the endpoint of the one that begins the chain, whatever the flag says.
 TEST_F(ChainTest, NotTwoOfOneEndpoint) {
   submit(10, false);
   submit_alongside(11);

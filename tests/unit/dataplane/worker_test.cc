@@ -143,6 +143,28 @@ struct Echo {
   }
 };
 
+// Within an iteration the time stands still, though the clock does not; between two it goes on.
+TEST(Worker, ReadsTheClockOnceAnIteration) {
+  auto worker = make_worker();
+  std::vector<uint64_t> seen;
+  const auto look = [&] {
+    const uint64_t now = worker->now_ns();
+    const uint64_t clock = Worker::read_clock_ns();
+    while (Worker::read_clock_ns() == clock) {
+    }
+    seen.push_back(now);
+    seen.push_back(worker->now_ns());
+  };
+  worker->post(look);
+  EXPECT_TRUE(worker->run_until([&] { return seen.size() == 2; }, kTimeLimitNs));
+  worker->post(look);
+  EXPECT_TRUE(worker->run_until([&] { return seen.size() == 4; }, kTimeLimitNs));
+  EXPECT_EQ(seen[0], seen[1]);
+  EXPECT_EQ(seen[2], seen[3]);
+  EXPECT_LT(seen[1], seen[2]);
+  EXPECT_GT(worker->now_ns(), seen[3]);  // outside of an iteration it is the clock
+}
+
 TEST(Watch, IsLevelTriggeredAndTellsHangup) {
   auto worker = make_worker();
   int ends[2];
