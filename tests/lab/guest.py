@@ -1,4 +1,5 @@
-"""A virtual machine of the lab: its QEMU process, its control channel, its QMP socket, its kernel log.
+"""A virtual machine of the lab: its QEMU process (or another: native_guest.py), its control channel, its QMP
+socket, its kernel log.
 
 Every channel between this process and QEMU is a socketpair that QEMU inherits, so a lab takes no port and
 leaves no file; a guest dies with the process that started it. Every wait has a limit and ends in LabError.
@@ -142,29 +143,47 @@ class Guest:
         self.kernel_log = Path(logs) / f"{name}.kernel.log"
         self.console_log = Path(logs) / f"{name}.console.log"
         self.sound = Path(logs) / f"{name}.wav"  # what QEMU's USB sound card plays
-        self._qemu_log = Path(logs) / f"{name}.qemu.log"
+        self._process_log = Path(logs) / f"{name}.process.log"
         self._command_log = open(Path(logs) / f"{name}.commands.log", "w", buffering=1)
         self._commands, self._next, self._lock = {}, 1, threading.Lock()
         self._send_lock = threading.Lock()
         self._greeted = threading.Event()
         self._gone = threading.Event()
+        self._qmp = self._serial = None
         self._qmp_events, self._qmp_replies = queue.Queue(), queue.Queue()
         self._plugged = self._marks = 0
 
         self._control, control = socket.socketpair()
+        self.kernel_log.write_text("")
+        command, own = self._boot(Path(image), control, cards, memory_mb)
+        own.append(control)
+        with open(self._process_log, "wb") as log:
+            self._process = subprocess.Popen(
+                # A guest never outlives this process, however that ends.
+                ["setpriv", "--pdeathsig", "KILL", "--"] + command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=[one.fileno() for one in own + [wire for wire, _ in cards]])
+        for one in own:
+            one.close()
+        threading.Thread(target=self._read_control, daemon=True).start()
+
+    @staticmethod
+    def wire():
+        """Two ends of a network cable, for two guests."""
+        return socket.socketpair()
+
+    def _boot(self, image, control, cards, memory_mb):
+        """The command that runs it, and what else it inherits, to be closed here then."""
         self._qmp, qmp = socket.socketpair()
         self._serial, serial = socket.socketpair()  # the far end of QEMU's USB serial adapter
-        self.kernel_log.write_text("")
         addresses = ",".join(address for _, address in cards)
         arguments = [
-            "setpriv", "--pdeathsig", "KILL", "--",  # a guest never outlives this process, however that ends
             QEMU, "-accel", "tcg", "-machine", "pc,vmport=off", "-cpu", CPU, "-smp", "1",
             "-m", str(memory_mb), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", str(image / "vmlinux"), "-initrd", str(image / "initramfs"),
             "-append", f"console=ttyS0 loglevel=4 panic=-1 rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 "
                        # A busy machine delivers no timer interrupt in time for the kernel's test of it.
                        "no_timer_check "
-                       f"lab.host={name} lab.address={addresses}",
+                       f"lab.host={self.name} lab.address={addresses}",
             "-serial", f"file:{self.console_log}",
             "-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control",
             "-chardev", f"socket,id=control,fd={control.fileno()}",
@@ -179,18 +198,11 @@ class Guest:
             "-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random",
         ]
         for number, (wire, _) in enumerate(cards):
-            mac = f"52:54:00:00:{ord(name[0]):02x}:{number:02x}"
+            mac = f"52:54:00:00:{ord(self.name[0]):02x}:{number:02x}"
             arguments += ["-netdev", f"socket,id=net{number},fd={wire.fileno()}",
                           "-device", f"virtio-net-pci,netdev=net{number},mac={mac}"]
-        inherited = [control, qmp, serial] + [wire for wire, _ in cards]
-        self._process = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=open(self._qemu_log, "wb"),
-            pass_fds=[s.fileno() for s in inherited])
-        for end in (control, qmp, serial):
-            end.close()
-        threading.Thread(target=self._read_control, daemon=True).start()
         threading.Thread(target=self._read_qmp, daemon=True).start()
+        return arguments, [qmp, serial]
 
     # Life
 
@@ -202,9 +214,9 @@ class Guest:
         end = time.monotonic() + BOOT_S
         while not self._greeted.wait(0.2):
             if self._process.poll() is not None or self._gone.is_set() or time.monotonic() > end:
-                said = "\n".join(log.read_text(errors="replace")[-800:] for log in (self.console_log, self._qemu_log)
+                said = "\n".join(log.read_text(errors="replace")[-800:] for log in (self.console_log, self._process_log)
                                  if log.exists())
-                raise LabError(f"guest {self.name} did not come up; its console and QEMU said: {said}")
+                raise LabError(f"guest {self.name} did not come up; its console and its process said: {said}")
 
     def reboot(self, kept="/var/lib/farport"):
         """As by the reset button. `kept` is a folder that a host has on its disk; a guest has none, so the lab
@@ -223,12 +235,13 @@ class Guest:
         return self._process.poll() is None and not self._gone.is_set()
 
     def stop(self):
-        """Ends QEMU, this one only."""
+        """Ends its process, this one only."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(10)
         for end in (self._control, self._qmp, self._serial, self._command_log):
-            end.close()
+            if end:
+                end.close()
 
     # Commands
 
@@ -388,8 +401,3 @@ class Guest:
         """Lines of both logs, from that mark on, that no healthy kernel writes."""
         lines = [line for _, text in self.logs_since(since) for line in text.splitlines()]
         return [line for line in lines if KERNEL_TROUBLE.search(line)]
-
-
-def wire():
-    """Two ends of a network cable, for two guests."""
-    return socket.socketpair()
