@@ -1,18 +1,13 @@
 """Keyboards: a HID gadget whose reports a scenario writes, QEMU's own, and the reports that a guest gets of one."""
 
-from devices.usb import ENUMERATE_S, present, usb_port
+from devices.usb import ENUMERATE_S, Gadget, present, usb_port
 from guest import LabError, wait_until
 
 REPORT_BYTES = 8  # a boot keyboard's: modifiers, reserved, six keys
 
 
-class GadgetKeyboard:
+class GadgetKeyboard(Gadget):
     """A boot keyboard of the kernel's HID function, on dummy_hcd."""
-
-    vendor_product = "1d6b:0104"
-
-    def __init__(self, guest, name, serial, udc):
-        self.guest, self.name, self.serial, self.udc = guest, name, serial, udc
 
     def make(self):
         self.guest.run(f"sh /lab/gadget keyboard {self.name} {self.udc} {self.serial}")
@@ -26,9 +21,6 @@ class GadgetKeyboard:
         octal = "".join(f"\\{byte:03o}" for report in reports for byte in report)
         return self.guest.start(f"printf '{octal}' > /run/lab/reports && "
                                 f"dd if=/run/lab/reports of={self.far_end} bs={REPORT_BYTES}", limit_s=120)
-
-    def remove(self):
-        self.guest.run(f"sh /lab/gadget remove {self.name}")
 
 
 def gadget_keyboard(guest, name="keyboard", serial="LABKEYS01", udc=3):

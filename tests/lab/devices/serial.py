@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 
-from devices.usb import ENUMERATE_S, present, usb_port
+from devices.usb import ENUMERATE_S, Gadget, present, usb_port
 from guest import LabError, wait_until
 
 
@@ -17,13 +17,8 @@ def tty_device(guest, serial, limit_s=ENUMERATE_S):
     return f"/dev/{found[0]}"
 
 
-class GadgetSerial:
+class GadgetSerial(Gadget):
     """An ACM gadget on dummy_hcd: `port` is the host's side (ttyACM*), `far_end` the device's (ttyGS*)."""
-
-    vendor_product = "1d6b:0104"
-
-    def __init__(self, guest, name, serial, udc):
-        self.guest, self.name, self.serial, self.udc = guest, name, serial, udc
 
     def make(self):
         self.guest.run(f"sh /lab/gadget acm {self.name} {self.udc} {self.serial}")
@@ -31,15 +26,6 @@ class GadgetSerial:
         number = self.guest.run(f"cat /sys/kernel/config/usb_gadget/{self.name}/functions/acm.0/port_num")
         self.far_end = f"/dev/ttyGS{number}"
         return self
-
-    def unplug(self):
-        self.guest.run(f"sh /lab/gadget unplug {self.name}")
-
-    def plug(self):
-        self.guest.run(f"sh /lab/gadget plug {self.name} {self.udc}")
-
-    def remove(self):
-        self.guest.run(f"sh /lab/gadget remove {self.name}")
 
 
 def gadget_serial(guest, name="acm", serial="LABACM01", udc=1):

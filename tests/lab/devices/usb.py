@@ -41,6 +41,24 @@ def present(device):
     device.remove()
 
 
+class Gadget:
+    """A USB gadget of guest/gadget on dummy_hcd: the kernel of the guest plays the device too. make() is the kind's."""
+
+    vendor_product = "1d6b:0104"
+
+    def __init__(self, guest, name, serial, udc):
+        self.guest, self.name, self.serial, self.udc = guest, name, serial, udc
+
+    def unplug(self):
+        self.guest.run(f"sh /lab/gadget unplug {self.name}")
+
+    def plug(self):
+        self.guest.run(f"sh /lab/gadget plug {self.name} {self.udc}")
+
+    def remove(self):
+        self.guest.run(f"sh /lab/gadget remove {self.name}")
+
+
 class UsbMonitor:
     """Control requests that reach a device while the block runs, as its guest's kernel (usbmon) sees them."""
 

@@ -32,16 +32,21 @@ class FakeProvider final : public DeviceProvider {
     for (const std::string& one : plugged_) infos.push_back(info(one));
     return infos;
   }
+  // As the seam has it: what is gone is not found, whatever was listed before.
   Result<std::unique_ptr<Device>> open(const std::string& name) override {
+    const std::lock_guard lock(mutex_);
+    if (std::find(plugged_.begin(), plugged_.end(), name) == plugged_.end()) {
+      return fail(ErrorCode::not_found, name + " is not plugged in");
+    }
     return std::make_unique<FakeDevice>(info(name));
   }
   void on_change(std::function<void()> changed) override { changed_ = std::move(changed); }
 
   void set(std::vector<std::string> plugged) {
-    {
-      const std::lock_guard lock(mutex_);
-      plugged_ = std::move(plugged);
-    }
+    const std::lock_guard lock(mutex_);
+    plugged_ = std::move(plugged);
+  }
+  void tell() {
     if (changed_) changed_();
   }
 
@@ -163,11 +168,20 @@ class AttachmentsTest : public testing::Test {
                               const Consumer&) { return Access{allowed, "the rule of the test"}; },
                     [](const DeviceInfo&) { return Nominal{}; });
   }
-  void plug(std::vector<std::string> names) { devices->set(std::move(names)); }
+  // These and no others are plugged in, and the catalogue knows: it lists on the pool, so what is
+  // asked of it before that may be answered by the list of before.
+  void plug(const std::vector<std::string>& names) {
+    devices->set(names);
+    devices->tell();
+    ASSERT_TRUE(eventually([&] {
+      std::vector<std::string> listed;
+      for (const LocalDevice& one : catalogue.devices()) listed.push_back(one.info.name);
+      return listed == names;
+    }));
+  }
 
   // A session of alpha and beta; the next one replaces it.
   void connect() {
-    const auto old = sessions;
     const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -182,7 +196,7 @@ class AttachmentsTest : public testing::Test {
     FileDescriptor far(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     ::close(listener);
     on_loop([&] {
-      for (const auto& session : old) lender.session_ending(*session);
+      for (const auto& session : sessions) lender.session_ending(*session);
       SessionSettings beta{.host_name = "beta", .connecting = true};
       SessionSettings alpha{.host_name = "alpha"};
       Hello hello;

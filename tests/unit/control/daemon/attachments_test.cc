@@ -119,7 +119,23 @@ TEST_F(AttachmentsTest, APersistentOneFollowsItsDevice) {
     plug({"disk"});
     EXPECT_TRUE(eventually([&] { return state(attached->id) == "open"; })) << host;
     EXPECT_TRUE(detach(attached->id));
-    EXPECT_EQ(state(attached->id), "");
+    EXPECT_EQ(on_loop([&] { return state(attached->id); }), "");
+  }
+}
+
+// It was pulled out a moment ago, and the catalogue still lists it.
+TEST_F(AttachmentsTest, ADeviceThatIsListedButGoneIsWaitedFor) {
+  connect();
+  plug({"disk"});
+  for (const char* host : {"beta", "alpha"}) {
+    devices->set({});
+    const auto attached = attach(host, "disk", true);
+    ASSERT_TRUE(attached) << attached.error().message;
+    ASSERT_TRUE(attached->waiting) << host << ": " << attached->state;
+    EXPECT_EQ(attached->waiting->code, ErrorCode::not_found);
+    devices->set({"disk"});
+    EXPECT_TRUE(eventually([&] { return state(attached->id) == "open"; })) << host;
+    EXPECT_TRUE(detach(attached->id));
   }
 }
 
