@@ -18,6 +18,7 @@ WORKLOADS = (("sequential read", "read", 1 << 20), ("random 4 KiB read", "random
              ("sequential write", "write", 1 << 20))
 JUDGED = ("sequential read", "random 4 KiB read")
 FIGURE_MS = 3000
+WARM_UP_MS = 1500
 ROUNDS = 3  # each measures one system after the other; the median counts
 
 
@@ -63,7 +64,9 @@ def measure_both(lab, disk, added_ms):
     used = ""
     for turn in range(ROUNDS):
         for system, through in SYSTEMS.items():
-            with through(lab, disk) as (path, rules), network.delayed(lab, added_ms):
+            with network.delayed(lab, added_ms), through(lab, disk) as (path, rules):
+                # A new connection first finds out how much the network takes.
+                devices.measure_rate(lab.b, path, "read", 1 << 20, WARM_UP_MS, lab.seed)
                 measure(lab, path, turn, rates[system])
                 used = rules()
     return {system: {name: statistics.median(all) for name, all in of_system.items()}
