@@ -17,9 +17,11 @@ REQUIRED = {0: 1.0, 10: 2.5, 50: 2.5}
 WORKLOADS = (("sequential read", "read", 1 << 20), ("random 4 KiB read", "random", 4 << 10),
              ("sequential write", "write", 1 << 20))
 JUDGED = ("sequential read", "random 4 KiB read")
-FIGURE_MS = 3000
+FIGURE_MS = 2000
 WARM_UP_MS = 1500
-ROUNDS = 3  # each measures one system after the other; the median counts
+# Each measures one system right after the other, because the machine may be slower in the next; of the
+# rates and of the ratios within a round the medians count.
+ROUNDS = 5
 
 
 def rules_used(daemon, attachment):
@@ -59,7 +61,7 @@ def measure(lab, path, turn, rates):
 
 
 def measure_both(lab, disk, added_ms):
-    """Medians in MB/s, by system and workload; and what Farport's rules have done in the last round."""
+    """MB/s of each round, by system and workload; and what Farport's rules have done in the last round."""
     rates = {system: {name: [] for name, _, _ in WORKLOADS} for system in SYSTEMS}
     used = ""
     for turn in range(ROUNDS):
@@ -69,8 +71,7 @@ def measure_both(lab, disk, added_ms):
                 devices.measure_rate(lab.b, path, "read", 1 << 20, WARM_UP_MS, lab.seed)
                 measure(lab, path, turn, rates[system])
                 used = rules()
-    return {system: {name: statistics.median(all) for name, all in of_system.items()}
-            for system, of_system in rates.items()}, used
+    return rates, used
 
 
 @scenario(native=True)
@@ -82,11 +83,14 @@ def latency(lab):
             rates, used = measure_both(lab, disk, added_ms)
             for name, _, _ in WORKLOADS:
                 stock, ours = rates["stock"][name], rates["Farport"][name]
-                line = (f"{added_ms:2} ms added (half each way), {name:17}: stock {stock:7.3f} MB/s, "
-                        f"Farport {ours:7.3f} MB/s, ratio {ours / stock:.2f}")
+                ratios = [one / other for one, other in zip(ours, stock)]
+                ratio = statistics.median(ratios)
+                line = (f"{added_ms:2} ms added (half each way), {name:17}: "
+                        f"stock {statistics.median(stock):7.3f} MB/s, Farport {statistics.median(ours):7.3f} MB/s, "
+                        f"ratio {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
                 if name in JUDGED:
                     line += f" (required {required})"
-                    if ours < required * stock:
+                    if ratio < required:
                         short.append(line)
                 lines.append(line)
             lines.append(f"{added_ms:2} ms added, Farport's rules: {used}")
@@ -94,4 +98,4 @@ def latency(lab):
     table = "\n    ".join(lines)
     if short:
         raise LabError(f"{len(short)} ratios are below what is required:\n    {table}")
-    return f"medians of {ROUNDS}\n    {table}"
+    return f"medians of {ROUNDS} rounds\n    {table}"
