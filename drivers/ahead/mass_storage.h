@@ -15,6 +15,10 @@
 // of the status go to the device. What the status says (failed, phase error, another command's tag)
 // is the consumer's business: its bytes are handed on. A reset first ends what is under way.
 //
+// A device that leaves a status unanswered because it was asked for before the data had ended is
+// asked for it after the data: one that is known for it always, another from the first command on
+// that its consumer gives up (Linux's does after 30 s).
+//
 // A consumer that does what the rule did not expect gets what the device would have given: what was
 // read ahead is kept in order and comes first (in_stream.h). If that cannot be exact, or happens
 // too often, the rule retires for this device.
@@ -93,6 +97,7 @@ class MassStorageRule final : public Rule, private Flushable {
   uint32_t out_in_flight_ = 0;  // of the consumer's, on the OUT endpoint
   Transfer* early_ = nullptr;   // our copy of a wrapper that the consumer believes taken
   std::optional<TransferStatus> early_failed_;  // it was not; the consumer is still to be told
+  bool status_after_data_;                      // not at the device together with it
   bool writing_ = false;                        // the consumer's data stage is under way
   uint32_t out_left_ = 0;                       // its bytes still to come
   AheadQueue held_;  // OUT transfers that wait until nothing is in flight ahead

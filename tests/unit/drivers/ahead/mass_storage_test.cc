@@ -111,6 +111,59 @@ TEST_F(MassStorageRuleTest, ShortDataEndsTheTransferThatMeetsItsEnd) {
   EXPECT_EQ(status(end), 0);
 }
 
+// As QEMU's own disk does.
+constexpr Script kForgets{.rests_before_command = true, .forgets_early_status = true};
+
+TEST_F(MassStorageRuleTest, ADeviceThatForgetsAStatusAskedForEarlyIsAskedLater) {
+  plug();
+  disk_->scripts = {kForgets, kForgets};
+  command(4096, true);
+  const size_t data = ask(4096);
+  run();
+  EXPECT_EQ(disk_->waiting_in(), 2u) << "data and status";
+  disk_->wake();
+  const size_t end = ask(13);
+  run();
+  loop_.advance(10'000'000);  // the device end gathers for less
+  run();
+  expect(data, kOk, 4096);
+  EXPECT_FALSE(seen_[end].back);
+  cancel(end);
+  run();
+  expect(end, kCancelled, 0);
+  const size_t again = ask(13);
+  run();
+  EXPECT_EQ(status(again), 0);
+
+  command(4096, true);
+  run();
+  EXPECT_EQ(disk_->waiting_in(), 1u);
+  disk_->wake();
+  EXPECT_EQ(round_trips_to(ask(4096)), 1);
+  const size_t next_end = ask(13);
+  EXPECT_EQ(round_trips_to(next_end), 0) << "it is not asked for later than it can be";
+  EXPECT_EQ(status(next_end), 0);
+  EXPECT_TRUE(figures().on);
+  EXPECT_NE(figures().why.find("after the data"), std::string_view::npos) << figures().why;
+}
+
+TEST_F(MassStorageRuleTest, OneThatIsKnownToForgetIsNeverAskedEarly) {
+  auto disk = std::make_unique<PacketDisk>(0x46f4, 0x0001);
+  disk_ = disk.get();
+  disk_->scripts = {kForgets};
+  const DeviceInfo info = disk->info();
+  attach(std::move(disk), info, {});
+  command(4096, true);
+  run();
+  EXPECT_EQ(disk_->waiting_in(), 1u);
+  disk_->wake();
+  const size_t data = ask(4096);
+  const size_t end = ask(13);
+  run();
+  expect(data, kOk, 4096);
+  EXPECT_EQ(status(end), 0);
+}
+
 // Data that ends with a whole packet is followed by an empty one, and a transfer may meet only it.
 TEST_F(MassStorageRuleTest, AnEmptyPacketIsAPacket) {
   plug({.moves = 512});

@@ -27,10 +27,11 @@ class PacketDisk final : public Device {
     uint32_t moves = all;      // bytes of data
     bool stalls_data = false;  // after those
     bool stalls_command = false;
-    bool rests_before_command = false;  // does not take it until a reset
+    bool rests_before_command = false;  // does not take it until a reset, or wake()
     bool stalls_status = false;         // once
     uint32_t rests_after = all;         // bytes of IN data, and then nothing until a reset
     bool rests_before_status = false;
+    bool forgets_early_status = false;  // one asked for before the data has ended: until given up
     uint8_t status = 0;
     uint32_t tag_error = 0;
   };
@@ -38,7 +39,9 @@ class PacketDisk final : public Device {
   std::vector<std::string> seen;   // what came on OUT, and resets, in order
   std::vector<std::byte> written;  // data of writes
 
-  PacketDisk() {
+  explicit PacketDisk(uint16_t vendor = 0, uint16_t product = 0) {
+    info_.vendor = vendor;
+    info_.product = product;
     info_.name = "usb:0000:0000:PACKETS";
     info_.speed = UsbSpeed::high;
     info_.configurations = {test::ConfigurationBuilder()
@@ -67,12 +70,19 @@ class PacketDisk final : public Device {
   }
   void cancel(Transfer& transfer) override {
     for (auto* waiting : {&waiting_in_, &waiting_out_}) {
-      if (std::erase(*waiting, &transfer) != 0) return end(transfer, TransferStatus::cancelled);
+      if (std::erase(*waiting, &transfer) == 0) continue;
+      if (std::exchange(forgot_, nullptr) == &transfer) packets_.pop_front();
+      return end(transfer, TransferStatus::cancelled);
     }
   }
   void stop() override {
     end_all(TransferStatus::cancelled);
     events_->device_stopped();
+  }
+  // It takes the command before which it rests.
+  void wake() {
+    scripts.front().rests_before_command = false;
+    pump();
   }
   void unplug() {
     end_all(TransferStatus::unplugged);
@@ -118,6 +128,7 @@ class PacketDisk final : public Device {
     seen.push_back(why);
     if (rests()) scripts.pop_front();
     packets_.clear();
+    forgot_ = nullptr;
     stage_ = Stage::command;
   }
 
@@ -148,6 +159,10 @@ class PacketDisk final : public Device {
     }
     if (!fits || packet.bytes.size() < packet_bytes || transfer.actual == transfer.length) {
       waiting_in_.pop_front();
+      if (script_.forgets_early_status && !packets_.empty() && !waiting_in_.empty()) {
+        forgot_ = waiting_in_.front();
+        packets_.push_front({.bytes = {}, .halt = false, .rest = true});
+      }
       end(transfer, fits ? TransferStatus::ok : TransferStatus::overflow);
     }
     return true;
@@ -250,6 +265,7 @@ class PacketDisk final : public Device {
   DeviceEvents* events_ = nullptr;
   std::deque<Packet> packets_;
   std::deque<Transfer*> waiting_in_, waiting_out_;
+  const Transfer* forgot_ = nullptr;  // behind it, the first packet rests
   bool halted_in_ = false, halted_out_ = false;
   Stage stage_ = Stage::command;
   Script script_;
