@@ -284,7 +284,7 @@ Section ahead_section() {
   return array<Config, T>(
       "ahead", FIELD(Config, ahead),
       "Rules that hide the network's latency for devices attached here, switched on or off: "
-      "mass-storage, cdc-acm, ftdi, interrupt-in (on unless switched off), isochronous-in and "
+      "mass-storage, cdc-acm, ftdi, interrupt-in, isochronous-in (on unless switched off) and "
       "isochronous-out (off unless switched on). `farport stats ID` shows what each does.",
       {required(key<T>("device", FIELD(T, device), String{},
                        "Device names: a pattern in which * is anything."),

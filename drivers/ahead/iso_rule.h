@@ -1,8 +1,8 @@
 // Rules `isochronous-in` and `isochronous-out`: the isochronous endpoints of one direction, each a
 // stream of its own (iso_in.h, iso_out.h).
 //
-// An isochronous transfer promises a rate and no more (USB 2.0, 5.6): every packet is handed on
-// once, in order, and what cannot be is marked as on the bus.
+// isochronous-in is on by default: an isochronous transfer promises a rate and no more (USB 2.0,
+// 5.6), every packet is handed on once, in order, and what cannot be is marked as on the bus.
 #pragma once
 
 #include <algorithm>

@@ -35,9 +35,8 @@ constexpr std::array kKinds{
              .what = "keeps the events of keyboards, mice, card readers and the like coming",
              .fits = &InterruptInRule::fits,
              .make = &InterruptInRule::make},
-    // It has met scripted devices only: nothing that the lab has records or films over a network.
     RuleKind{.name = "isochronous-in",
-             .on_by_default = false,
+             .on_by_default = true,
              .what = "keeps a camera's or a microphone's stream running, through a jitter buffer",
              .fits = &IsochronousInRule::fits,
              .make = &IsochronousInRule::make},

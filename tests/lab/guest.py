@@ -308,9 +308,10 @@ class Guest:
 
     # QMP
 
-    def qmp(self, execute, **arguments):
-        """Carries out a QMP command and returns its answer."""
-        self._qmp.sendall(json.dumps({"execute": execute, "arguments": arguments}).encode() + b"\n")
+    def qmp(self, execute, descriptors=(), **arguments):
+        """Carries out a QMP command and returns its answer. descriptors: sent with it, for getfd."""
+        command = json.dumps({"execute": execute, "arguments": arguments}).encode() + b"\n"
+        socket.send_fds(self._qmp, [command], descriptors)
         try:
             reply = self._qmp_replies.get(timeout=30)
         except queue.Empty:
