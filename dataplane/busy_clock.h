@@ -16,8 +16,9 @@ class BusyClock {
   void end(TransferType type, uint64_t now_ns) {
     if (counts(type) && --in_service_ == 0) busy_ns_ += now_ns - since_ns_;
   }
+  // `now_ns` may be from before the present service began: of a result that is told later.
   uint64_t busy_ns(uint64_t now_ns) const {
-    return busy_ns_ + (in_service_ > 0 ? now_ns - since_ns_ : 0);
+    return busy_ns_ + (in_service_ > 0 && now_ns > since_ns_ ? now_ns - since_ns_ : 0);
   }
 
  private:

@@ -301,6 +301,7 @@ class DeviceChannel final : public Channel, private DeviceEvents {
   // As many as a command of a disk has behind its wrapper: data and status.
   class Alongside {
    public:
+    static constexpr size_t items_max = 2;
     bool empty() const { return count_ == 0; }
     bool room() const { return count_ < items_.size(); }
     bool has(const Transfer& transfer) const {
@@ -319,7 +320,7 @@ class DeviceChannel final : public Channel, private DeviceEvents {
 
    private:
     std::span<Transfer* const> items() const { return std::span(items_).first(count_); }
-    std::array<Transfer*, 2> items_{};
+    std::array<Transfer*, items_max> items_{};
     size_t count_ = 0;
   };
   // Of one chain: what the device has of it, and what waits for that to end ok. What is done may

@@ -60,13 +60,17 @@ void DeviceChannel::alongside_completed(Chain& chain, Transfer& transfer) {
   if (transfer.channel.cancel_requested) transfer.status = TransferStatus::cancelled;
   if (transfer.status == TransferStatus::ok || transfer.channel.cancel_requested) return;
   chain.broken = true;
-  tell(transfer);
-  while (chain.alongside.back() != &transfer) leave_alongside(*chain.alongside.pop_back());
+  static_assert(Alongside::items_max == 2, "at most one is behind it");
+  Transfer* const behind =
+      chain.alongside.back() == &transfer ? nullptr : chain.alongside.pop_back();
   chain.alongside.pop_back();
+  tell(transfer);
   while (Transfer* next = chain.waiting.pop()) end_unserved(*next, TransferStatus::cancelled);
+  if (behind != nullptr) leave_alongside(*behind);
 }
 
-// It is no part of its chain any more, and should not have begun.
+// It is no part of its chain any more, and should not have begun. The device may end others, and
+// the channel, before it returns.
 void DeviceChannel::leave_alongside(Transfer& transfer) {
   transfer.channel.cancel_requested = true;
   if (transfer.channel.state == in_service) return device_->cancel(transfer);
@@ -78,9 +82,11 @@ void DeviceChannel::leave_alongside(Transfer& transfer) {
 // first, so that none gets what was for the one before it; all are told in their order.
 void DeviceChannel::alongside_cancel(Chain& chain) {
   for (Transfer* one : chain.alongside.reversed()) one->channel.cancel_requested = true;
-  for (Transfer* one : chain.alongside.reversed()) {
+  const Alongside all = chain.alongside;  // it is emptied when the device goes meanwhile
+  for (Transfer* one : all.reversed()) {
     if (one->channel.state == in_service) {
       device_->cancel(*one);
+      if (state_ != State::open) return;
     } else {
       one->status = TransferStatus::cancelled;
     }

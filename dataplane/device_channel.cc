@@ -182,8 +182,11 @@ Result<void> DeviceChannel::deliver(const wire::FrameHeader& header,
           alongside_completed(chain, *transfer);
           return {};
         }
-        if (transfer->channel.state == in_service) device_->cancel(*transfer);
-        if (transfer->channel.state == waiting) chain_cancel(*transfer);
+        if (transfer->channel.state == waiting) {
+          chain_cancel(*transfer);
+        } else if (transfer->channel.state == in_service) {
+          device_->cancel(*transfer);
+        }
       }
       return {};
     default:

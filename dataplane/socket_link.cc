@@ -235,7 +235,7 @@ bool SocketLink::send_now() {
 }
 
 void SocketLink::submit_send() {
-  if (options_.compress) waiting_since_ns_ = worker_.now_ns();
+  if (options_.compress) waiting_since_ns_ = Worker::read_clock_ns();
   // MSG_WAITALL: the kernel goes on by itself after a partial send.
   io_uring_prep_sendmsg(worker_.prepare(send_), socket_.get(), &send_message_,
                         MSG_NOSIGNAL | MSG_WAITALL);
@@ -271,9 +271,9 @@ void SocketLink::sent(int result, uint32_t) {
   assert(sending_ != nullptr);
   if (result > 0 && !lost_) {
     if (options_.compress) {
-      const uint64_t now_ns = worker_.now_ns();
-      options_.compression.waited(now_ns, static_cast<uint64_t>(result),
-                                  now_ns - waiting_since_ns_);
+      // What the iteration did before it began to wait, packing above all, is not part of it.
+      options_.compression.waited(worker_.now_ns(), static_cast<uint64_t>(result),
+                                  Worker::read_clock_ns() - waiting_since_ns_);
     }
     if (!advance(static_cast<size_t>(result))) return submit_send();
     go_on_sending();

@@ -102,7 +102,10 @@ void Worker::turn(uint64_t until_ns, const std::function<bool()>* done) {
   turn_ns_ = 0;
   unsigned events = reap();
   if (spins()) events += poll();
-  events += take_messages();
+  if (const unsigned messages = take_messages(); messages != 0) {
+    events += messages;
+    turn_ns_ = 0;  // one that makes a driver, say, takes its time
+  }
   events += static_cast<unsigned>(timers_.next_ns() == TimerQueue::never ? 0 : fire_timers());
   // A few rounds: what a flush leads to, such as a message for the kernel's USB port, need not
   // wait for a system call. Not without end, so that nothing starves completions and messages.
@@ -160,7 +163,8 @@ int Worker::fire_timers() {
 }
 
 bool Worker::spinning(unsigned events) {
-  const uint64_t now = now_ns();
+  if (!spins()) return false;
+  const uint64_t now = events != 0 ? read_clock_ns() : now_ns();
   if (events != 0) busy_at_ns_ = now;
   return now - busy_at_ns_ < uint64_t{settings_.spin_us} * 1000;
 }

@@ -130,7 +130,8 @@ class Worker final : public Loop {
   Wakeup wakeup_{*this};
   Ignore ignore_;
   bool turning_ = false;
-  mutable uint64_t turn_ns_ = 0;  // when the present iteration first asked; 0: it has not
+  // When the present iteration first asked, after its messages again; 0: it has not.
+  mutable uint64_t turn_ns_ = 0;
   TimerQueue timers_;
   BufferPool buffers_;
   FlushQueue flushables_;

@@ -128,6 +128,7 @@ bool MassStorageRule::is_wrapper(const Transfer& transfer) const {
 
 void MassStorageRule::command(Transfer& wrapper) {
   early_failed_.reset();
+  status_early_ = false;
   if (!stream_.idle() || out_in_flight_ != 0 || early_ != nullptr || settling_ != Settling::no ||
       resetting_) {
     deviation();
@@ -150,7 +151,8 @@ void MassStorageRule::command(Transfer& wrapper) {
   // An empty endpoint answers NAK: to ask it while the wrapper is under way changes nothing. A data
   // stage that ends early ends in a short packet or a stall (bulk-only transport 1.0, 6.7.2), so
   // what follows is the status.
-  if (data == nullptr || !status_after_data_) status->flags |= transfer_flags::alongside;
+  status_early_ = data != nullptr && !status_after_data_;
+  if (data == nullptr || status_early_) status->flags |= transfer_flags::alongside;
   if (data != nullptr) {
     data->flags |= transfer_flags::alongside;
     stream_.begin(*data);
@@ -265,7 +267,8 @@ void MassStorageRule::send_held() {
 
 void MassStorageRule::cancel(Transfer& transfer) {
   if (transfer.in()) {
-    if (stream_.in_flight()) status_after_data_ = true;  // maybe it was left unanswered
+    // Maybe it was left unanswered.
+    if (status_early_ && stream_.in_flight()) status_after_data_ = true;
     return stream_.cancel(transfer);
   }
   if ((transfer.ahead_state & is_held) != 0) {

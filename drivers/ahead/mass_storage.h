@@ -9,11 +9,12 @@
 //                     the status is chained behind the last byte. Were the wrapper refused, the
 //                     consumer's first data transfer would say so: the one thing foretold
 //
-// Nothing is begun that the present wrapper does not imply, and no stage moves data after one that
-// failed (a halted endpoint answers nothing, USB 2.0, 8.4.5; what waits behind it is given up): a
-// stall is met by the consumer's own transfer, and CLEAR_FEATURE(ENDPOINT_HALT) and the next read
-// of the status go to the device. What the status says (failed, phase error, another command's tag)
-// is the consumer's business: its bytes are handed on. A reset first ends what is under way.
+// Nothing is begun that the present wrapper does not imply, and no stage moves data after a stall
+// (a halted endpoint answers nothing, USB 2.0, 8.4.5; what waits behind it is given up): it is met
+// by the consumer's own transfer, and CLEAR_FEATURE(ENDPOINT_HALT) and the next read of the status
+// go to the device. What a stage got behind another failure (an overflow) is kept, and comes first.
+// What the status says (failed, phase error, another command's tag) is the consumer's business: its
+// bytes are handed on. A reset first ends what is under way.
 //
 // A device that leaves a status unanswered because it was asked for before the data had ended is
 // asked for it after the data: one that is known for it always, another from the first command on
@@ -98,6 +99,7 @@ class MassStorageRule final : public Rule, private Flushable {
   Transfer* early_ = nullptr;   // our copy of a wrapper that the consumer believes taken
   std::optional<TransferStatus> early_failed_;  // it was not; the consumer is still to be told
   bool status_after_data_;                      // not at the device together with it
+  bool status_early_ = false;                   // of the present command, it is
   bool writing_ = false;                        // the consumer's data stage is under way
   uint32_t out_left_ = 0;                       // its bytes still to come
   AheadQueue held_;  // OUT transfers that wait until nothing is in flight ahead

@@ -26,6 +26,8 @@ class FakeDevice final : public Device {
   // Called with each submitted transfer; return true to have it completed there and then (the
   // result fields are yours to set).
   std::function<bool(Transfer&)> on_submit;
+  // Called at the end of cancel(): a device may end others there, or go.
+  std::function<void()> on_cancelled;
   // When set, a cancelled transfer stays in flight until the test completes it.
   bool hold_cancelled = false;
   // When set, stop() is answered only by finish_stop().
@@ -52,6 +54,7 @@ class FakeDevice final : public Device {
   void cancel(Transfer& transfer) override {
     cancelled.push_back(&transfer);
     if (!hold_cancelled) complete(transfer, TransferStatus::cancelled, 0);
+    if (on_cancelled) on_cancelled();
   }
   void stop() override {
     stopping = true;

@@ -1,6 +1,8 @@
 // The meter under an injected clock: nothing here waits.
 #include "dataplane/meter.h"
 
+#include "dataplane/busy_clock.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -114,6 +116,17 @@ INSTANTIATE_TEST_SUITE_P(
                                0,
                                100'000,
                                100'000}));
+
+// A result that is told late asks for a time at which what is in service now had not begun.
+TEST(BusyClock, ATimeBeforeThePresentServiceCountsWhatWasBefore) {
+  BusyClock clock;
+  clock.begin(TransferType::bulk, 10);
+  clock.end(TransferType::bulk, 30);
+  clock.begin(TransferType::bulk, 100);
+  EXPECT_EQ(clock.busy_ns(30), 20u);
+  EXPECT_EQ(clock.busy_ns(100), 20u);
+  EXPECT_EQ(clock.busy_ns(130), 50u);
+}
 
 TEST(Meter, PeriodicAndBulkDemandsAdd) {
   Meter meter(0, opened);

@@ -165,6 +165,24 @@ TEST(Worker, ReadsTheClockOnceAnIteration) {
   EXPECT_GT(worker->now_ns(), seen[3]);  // outside of an iteration it is the clock
 }
 
+// A message may make a driver, and timers do not wait for as long again.
+TEST(Worker, ReadsTheClockAnewAfterMessages) {
+  auto worker = make_worker();
+  uint64_t ended_ns = 0;
+  uint64_t done_ns = 0;
+  worker->post([&] {
+    const uint64_t began_ns = worker->now_ns();
+    while ((ended_ns = Worker::read_clock_ns()) <= began_ns) {
+    }
+  });
+  const auto done = [&] {
+    done_ns = worker->now_ns();
+    return ended_ns != 0;
+  };
+  EXPECT_TRUE(worker->run_until(done, kTimeLimitNs));
+  EXPECT_GE(done_ns, ended_ns);
+}
+
 TEST(Watch, IsLevelTriggeredAndTellsHangup) {
   auto worker = make_worker();
   int ends[2];

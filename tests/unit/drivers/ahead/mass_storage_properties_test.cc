@@ -35,6 +35,12 @@ class Side : public AheadFixture {
   uint64_t saved_ = 0;
 
  private:
+  // And waits for what the device end gathers.
+  void run() {
+    AheadFixture::run();
+    loop_.advance(10'000'000);
+    AheadFixture::run();
+  }
   bool chance(int percent) { return static_cast<int>(random_() % 100) < percent; }
   uint32_t below(uint32_t limit) { return static_cast<uint32_t>(random_() % limit); }
 
@@ -61,6 +67,8 @@ class Side : public AheadFixture {
     if (chance(20)) script.status = static_cast<uint8_t>(1 + below(2));
     if (chance(5)) script.tag_error = 1;
     if (chance(5)) script.stalls_command = true;
+    // By then it has all that the rule sends ahead.
+    script.rests_before_command = chance(50);
     disk_->scripts = {script};
     note((in ? "read " : "write ") + std::to_string(bytes) + ", moves " +
          std::to_string(script.moves) + (script.stalls_data ? ", stalls data" : "") +
@@ -70,6 +78,10 @@ class Side : public AheadFixture {
          std::to_string(script.rests_after));
 
     const size_t wrapper = command(bytes, in);
+    if (script.rests_before_command) {
+      run();
+      disk_->wake();
+    }
     if (script.stalls_command) return refused_command(wrapper, bytes, in);
     if (!chance(20)) run();  // or ask for the data without waiting
     std::vector<size_t> parts;

@@ -147,6 +147,24 @@ TEST_F(MassStorageRuleTest, ADeviceThatForgetsAStatusAskedForEarlyIsAskedLater) 
   EXPECT_NE(figures().why.find("after the data"), std::string_view::npos) << figures().why;
 }
 
+// It was not asked for while data moved.
+TEST_F(MassStorageRuleTest, AnyOtherStatusThatIsGivenUpSaysNothing) {
+  plug();
+  for (const uint32_t bytes : {0u, 4096u}) {
+    disk_->scripts = {{.rests_before_status = true}};
+    command(bytes, false);
+    if (bytes != 0) send(pattern(bytes));
+    const size_t end = ask(13);
+    run();
+    cancel(end);
+    run();
+    expect(end, kCancelled, 0);
+    bulk_reset();
+    run();
+  }
+  EXPECT_EQ(figures().why.find("after the data"), std::string_view::npos) << figures().why;
+}
+
 TEST_F(MassStorageRuleTest, OneThatIsKnownToForgetIsNeverAskedEarly) {
   auto disk = std::make_unique<PacketDisk>(0x46f4, 0x0001);
   disk_ = disk.get();

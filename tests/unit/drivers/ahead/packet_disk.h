@@ -190,7 +190,9 @@ class PacketDisk final : public Device {
     seen.push_back(valid ? "command " + std::to_string(get32(transfer, 4)) : "garbage");
     if (!valid || script_.stalls_command) {
       halted_in_ = halted_out_ = true;
-      return end(transfer, TransferStatus::stall);
+      end(transfer, TransferStatus::stall);
+      for (Transfer* waiting : std::exchange(waiting_in_, {})) end(*waiting, TransferStatus::stall);
+      return;
     }
     tag_ = get32(transfer, 4);
     expected_ = get32(transfer, 8);
