@@ -19,8 +19,11 @@ constexpr int kUserTimeoutMs = 3'000;
 constexpr uint64_t kLastWordsNs = 1'000'000'000;
 // A batch is sealed and sent in so many parts, if they are not too short for it: the peer opens one
 // while the next is sealed, and what comes after the last part is what a lone request waits for.
+// Behind a longer batch others wait, which the peer has to open anyway: it leaves at once, which
+// costs least.
 constexpr size_t kSealedParts = 2;
 constexpr size_t kSealedPartBytesMin = 32 << 10;
+constexpr size_t kSealedInPartsMax = 320 << 10;
 
 }  // namespace
 
@@ -178,7 +181,9 @@ void SocketLink::flush() {
   sending_ = filling_;
   filling_ = filling_ == batches_[0].get() ? batches_[1].get() : batches_[0].get();
   unsealed_ = std::span(sending_->pieces).first(sending_->piece_count);
-  part_bytes_ = std::max(sending_->bytes / kSealedParts, kSealedPartBytesMin);
+  part_bytes_ = sending_->bytes > kSealedInPartsMax
+                    ? TlsRecords::sealed_bytes_max
+                    : std::max(sending_->bytes / kSealedParts, kSealedPartBytesMin);
   go_on_sending();
   maybe_closed();  // it may have been lost in that, and nothing be under way any more
 }

@@ -40,7 +40,7 @@ TlsRecords::TlsRecords(Result<TlsTraffic> traffic, int socket, std::string peer,
     : socket_(socket),
       peer_(std::move(peer)),
       records_per_key_max_(records_per_key_max),
-      sealed_(sealed_bytes_max),
+      sealed_(std::make_unique_for_overwrite<std::byte[]>(sealed_bytes_max)),
       received_(received_bytes_max) {
   if (!traffic) {
     fault_ = std::move(traffic.error());
@@ -59,7 +59,7 @@ TlsRecords::TlsRecords(Result<TlsTraffic> traffic, int socket, std::string peer,
 
 bool TlsRecords::room() const {
   return sealed_end_ + header_bytes + record_bytes_max + 1 + Aead::tag_bytes + reserve_bytes <=
-         sealed_.size();
+         sealed_bytes_max;
 }
 
 Result<void> TlsRecords::seal(std::span<iovec>& pieces, size_t part_bytes) {
@@ -93,12 +93,12 @@ Result<void> TlsRecords::seal(std::span<iovec>& pieces, size_t part_bytes) {
 // One record of the pieces, whose last is free for the type of the content; there is room for it.
 bool TlsRecords::seal_record(uint8_t type, std::span<iovec> pieces, size_t bytes) {
   const auto length = static_cast<uint16_t>(bytes + 1 + Aead::tag_bytes);
-  const auto header = std::span(sealed_).subspan(sealed_end_, header_bytes);
+  const auto header = std::span(sealed_.get() + sealed_end_, header_bytes);
   const std::array<uint8_t, header_bytes> values{
       kApplicationData, 3, 3, static_cast<uint8_t>(length >> 8), static_cast<uint8_t>(length)};
   std::memcpy(header.data(), values.data(), values.size());
   std::byte* to = header.data() + header_bytes;
-  assert(sealed_end_ + header_bytes + length <= sealed_.size());
+  assert(sealed_end_ + header_bytes + length <= sealed_bytes_max);
   pieces.back() = {&type, 1};
   iovec block{to, bytes + 1};
   if (bytes <= copied_bytes_max) {
@@ -124,7 +124,7 @@ bool TlsRecords::seal_update() {
 void TlsRecords::seal_alert(uint8_t level, uint8_t description) {
   std::array<uint8_t, 2> message{level, description};
   std::array<iovec, 2> pieces{iovec{message.data(), message.size()}, iovec{}};
-  if (sealed_end_ + reserve_bytes / 2 > sealed_.size()) return;
+  if (sealed_end_ + reserve_bytes / 2 > sealed_bytes_max) return;
   if (!seal_record(kAlert, pieces, message.size())) ERR_clear_error();
 }
 
@@ -133,7 +133,7 @@ void TlsRecords::seal_end() {
 }
 
 std::span<const std::byte> TlsRecords::sealed() const {
-  return std::span(sealed_).subspan(sealed_begin_, sealed_end_ - sealed_begin_);
+  return std::span(sealed_.get() + sealed_begin_, sealed_end_ - sealed_begin_);
 }
 
 void TlsRecords::sent(size_t bytes) {

@@ -14,6 +14,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,8 +38,8 @@ class TlsRecords {
   static constexpr uint64_t records_per_key = uint64_t{1} << 23;
   // Records in a row that bring no data (key updates and the like) before the peer is let go.
   static constexpr unsigned other_records_max = 64;
-  // Sealed at once at most, then sent: the other end opens it while the next part is sealed.
-  static constexpr size_t sealed_bytes_max = 112 << 10;
+  // Sealed at once at most, then sent: a whole batch of the link's, and what records add to it.
+  static constexpr size_t sealed_bytes_max = 528 << 10;
 
   // `ssl`: its handshake is finished, its context one of prepare_tls_context(). `socket`: of the
   // connection, outlives this. `peer`: for messages. If it cannot be taken over, the first call to
@@ -120,7 +121,8 @@ class TlsRecords {
   std::optional<Error> fault_;  // after it nothing is opened
 
   TlsKeys sealing_;
-  std::vector<std::byte> sealed_;
+  // sealed_bytes_max of them. Most links never fill it, and what is not written to is no memory.
+  std::unique_ptr<std::byte[]> sealed_;
   size_t sealed_begin_ = 0;
   size_t sealed_end_ = 0;
   bool update_due_ = false;

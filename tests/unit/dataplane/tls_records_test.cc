@@ -203,6 +203,42 @@ TEST_F(PeerRecordsTest, MayComeCutAtAnyByte) {
   EXPECT_EQ(got, bytes_of(text));
 }
 
+// The block that is sealed at once holds a whole batch; what is longer comes block by block.
+TEST_F(PeerRecordsTest, OfABatchLongerThanTheBlockAreOpenedInOrder) {
+  auto other = traffic();
+  std::swap(other.sealing, other.opening);
+  TlsRecords peer(other, sockets_[1].get(), "us");
+  std::mt19937_64 random{20261123};
+  Bytes plain(3 * TlsRecords::sealed_bytes_max);
+  for (auto& byte : plain) byte = static_cast<std::byte>(random());
+  for (const size_t piece_bytes : {size_t{100}, size_t{9000}, plain.size()}) {
+    std::vector<iovec> cut;
+    for (size_t at = 0; at < plain.size(); at += piece_bytes) {
+      cut.push_back({plain.data() + at, std::min(piece_bytes, plain.size() - at)});
+    }
+    std::span<iovec> pieces(cut);
+    Bytes got;
+    size_t blocks = 0;
+    while (!pieces.empty()) {
+      ASSERT_TRUE(peer.seal(pieces));
+      const auto sealed = peer.sealed();
+      ASSERT_LE(sealed.size(), TlsRecords::sealed_bytes_max);
+      if (++blocks == 1) {
+        EXPECT_GE(sealed.size(), size_t{512} << 10);
+      }
+      for (size_t at = 0; at < sealed.size(); at += 60'000) {
+        send(sealed.subspan(at, std::min<size_t>(60'000, sealed.size() - at)));
+        const auto opened = open_all(ours_);
+        ASSERT_TRUE(opened) << opened.error().message;
+        got.insert(got.end(), opened->begin(), opened->end());
+      }
+      peer.sent(sealed.size());
+    }
+    EXPECT_EQ(blocks, 4u);
+    EXPECT_TRUE(got == plain);
+  }
+}
+
 TEST_F(PeerRecordsTest, MayBePaddedOrEmptyOrFull) {
   const std::string full(TlsRecords::record_bytes_max, 'f');
   send(peer_.record(RecordForger::data, "padded", 1000));
