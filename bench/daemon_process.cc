@@ -87,24 +87,35 @@ Result<void> DaemonProcess::start(const std::string& config) {
   const auto pid = spawn({(programs_ / "farportd").string(), "--config", file}, folder_ / "log");
   if (!pid) return std::unexpected(pid.error());
   pid_ = *pid;
-  for (int waited_ms = 0; !command({"version"}); waited_ms += kLookMs) {
-    const bool ended = waitpid(pid_, nullptr, WNOHANG) != 0;
-    if (ended) pid_ = -1;
-    if (ended || waited_ms >= kPatienceMs) {
-      return fail(fmt::format("farportd does not answer; its log:\n{}", log_text()));
+  // Unlike `version` this fails without a daemon.
+  if (const auto answered = command_in_time({"hosts"}); !answered) {
+    return fail(fmt::format("farportd does not answer: {}; its log:\n{}", answered.error().message,
+                            log_text()));
+  }
+  return {};
+}
+
+Result<void> DaemonProcess::command_in_time(const std::vector<std::string>& words) {
+  for (int waited_ms = 0;; waited_ms += kLookMs) {
+    auto done = command(words);
+    if (done || waited_ms >= kPatienceMs) return done;
+    if (waitpid(pid_, nullptr, WNOHANG) != 0) {
+      pid_ = -1;
+      return fail("farportd has ended");
     }
     poll(nullptr, 0, kLookMs);
   }
-  return {};
 }
 
 Result<void> DaemonProcess::command(std::vector<std::string> words) const {
   words.insert(words.begin(),
                {(programs_ / "farport").string(), "--socket", (folder_ / "farport.sock").string()});
-  const Result<int> status = run_program(words, folder_ / "commands.log");
+  const auto output = folder_ / "command.log";
+  std::ofstream(output, std::ios::trunc);
+  const Result<int> status = run_program(words, output);
   if (!status) return std::unexpected(status.error());
   if (*status == 0) return {};
-  std::ifstream log(folder_ / "commands.log");
+  std::ifstream log(output);
   return fail(std::string(std::istreambuf_iterator<char>(log), {}));
 }
 

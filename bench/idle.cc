@@ -74,8 +74,8 @@ Result<std::vector<IdleRow>> measure_attached(const IdleSettings& settings,
   config = fmt::format("[[peer]]\nname = \"devices\"\naddress = \"127.0.0.1:{}\"\n", lender.port());
   if (auto started = consumer.start(config); !started) return std::unexpected(started.error());
 
-  const auto attach = [&](unsigned i) {
-    return consumer.command({"attach", fmt::format("devices/serial:P{}", i)});
+  const auto attach = [&](unsigned i) {  // the first one, as soon as the hosts are connected
+    return consumer.command_in_time({"attach", fmt::format("devices/serial:P{}", i)});
   };
   // The first one also brings in what all of them use, so the growth is counted from there.
   if (auto attached = attach(0); !attached) return std::unexpected(attached.error());
