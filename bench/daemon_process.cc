@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <fstream>
 #include <iterator>
 
@@ -21,7 +22,8 @@ namespace farport::bench {
 namespace {
 
 constexpr int kPatienceMs = 20'000;
-constexpr int kLookMs = 20;  // between two looks at whether something has happened
+constexpr int kUnreachable = 6;  // farport's exit code: no daemon, or the other host is away
+constexpr int kLookMs = 20;      // between two looks at whether something has happened
 
 // A TCP port of loopback that nobody had just now.
 uint16_t free_port() {
@@ -96,13 +98,15 @@ Result<void> DaemonProcess::start(const std::string& config) {
 }
 
 Result<void> DaemonProcess::command_in_time(const std::vector<std::string>& words) {
-  for (int waited_ms = 0;; waited_ms += kLookMs) {
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
+  for (;;) {
     auto done = command(words);
-    if (done || waited_ms >= kPatienceMs) return done;
+    if (done || done.error().code != ErrorCode::unreachable) return done;
     if (waitpid(pid_, nullptr, WNOHANG) != 0) {
       pid_ = -1;
-      return fail("farportd has ended");
+      return fail("farportd has ended; before that: " + done.error().message);
     }
+    if (std::chrono::steady_clock::now() >= limit) return done;
     poll(nullptr, 0, kLookMs);
   }
 }
@@ -116,7 +120,8 @@ Result<void> DaemonProcess::command(std::vector<std::string> words) const {
   if (!status) return std::unexpected(status.error());
   if (*status == 0) return {};
   std::ifstream log(output);
-  return fail(std::string(std::istreambuf_iterator<char>(log), {}));
+  return std::unexpected(Error{*status == kUnreachable ? ErrorCode::unreachable : ErrorCode::failed,
+                               std::string(std::istreambuf_iterator<char>(log), {})});
 }
 
 std::string DaemonProcess::log_text() const {

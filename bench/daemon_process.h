@@ -29,7 +29,8 @@ class DaemonProcess {
   Result<void> start(const std::string& config);
   // `farport WORDS...` against it; an error when that fails.
   Result<void> command(std::vector<std::string> words) const;
-  // The same, again and again until it works; the last error after 20 s, or when the daemon ended.
+  // The same, again while what it needs cannot be reached (exit code 6); its error after 20 s, or
+  // when the daemon has ended.
   Result<void> command_in_time(const std::vector<std::string>& words);
 
   uint16_t port() const { return port_; }

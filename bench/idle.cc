@@ -74,14 +74,19 @@ Result<std::vector<IdleRow>> measure_attached(const IdleSettings& settings,
   config = fmt::format("[[peer]]\nname = \"devices\"\naddress = \"127.0.0.1:{}\"\n", lender.port());
   if (auto started = consumer.start(config); !started) return std::unexpected(started.error());
 
-  const auto attach = [&](unsigned i) {  // the first one, as soon as the hosts are connected
-    return consumer.command_in_time({"attach", fmt::format("devices/serial:P{}", i)});
+  const auto attach = [](unsigned i) {
+    return std::vector<std::string>{"attach", fmt::format("devices/serial:P{}", i)};
   };
-  // The first one also brings in what all of them use, so the growth is counted from there.
-  if (auto attached = attach(0); !attached) return std::unexpected(attached.error());
+  // The first one waits until the hosts are connected. It also brings in what all of them use, so
+  // the growth is counted from there.
+  if (auto attached = consumer.command_in_time(attach(0)); !attached) {
+    return std::unexpected(attached.error());
+  }
   const uint64_t before[] = {lender.rss_bytes(), consumer.rss_bytes()};
   for (unsigned i = 1; i < settings.devices; ++i) {
-    if (auto attached = attach(i); !attached) return std::unexpected(attached.error());
+    if (auto attached = consumer.command(attach(i)); !attached) {
+      return std::unexpected(attached.error());
+    }
   }
   std::vector<IdleRow> rows = watch({&lender, &consumer}, settings.seconds);
   for (size_t i = 0; i < rows.size(); ++i) {

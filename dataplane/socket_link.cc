@@ -19,8 +19,8 @@ constexpr int kUserTimeoutMs = 3'000;
 constexpr uint64_t kLastWordsNs = 1'000'000'000;
 // A batch is sealed and sent in so many parts, if they are not too short for it: the peer opens one
 // while the next is sealed, and what comes after the last part is what a lone request waits for.
-// Behind a longer batch others wait, which the peer has to open anyway: it leaves at once, which
-// costs least.
+// Behind a longer batch others mostly wait, and the peer has those before to open: it leaves at
+// once, which costs least, and a lone long transfer no more than it varies by.
 constexpr size_t kSealedParts = 2;
 constexpr size_t kSealedPartBytesMin = 32 << 10;
 constexpr size_t kSealedInPartsMax = 320 << 10;
@@ -50,6 +50,8 @@ SocketLink::SocketLink(Worker& worker, FileDescriptor socket, std::string peer, 
           worker,
           [](void* self) {
             auto& link = *static_cast<SocketLink*>(self);
+            // A send that had moved something ends as if it were done: nothing may follow it.
+            link.lost_ = true;
             if (link.sending_ != nullptr) link.worker_.cancel(link.send_);
           },
           this) {}

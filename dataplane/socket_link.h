@@ -5,8 +5,9 @@
 // frames come many at a time through a staging block; the data of a long frame is received right
 // where it belongs, with a little room behind it for the next frame's head.
 //
-// With TLS (tls_records.h) a batch is sealed into one block, all but a long one in parts, and that
-// leaves in one send; what comes is received into one block and opened right where it belongs.
+// With TLS (tls_records.h) a batch is sealed into one block, some in two parts (socket_link.cc says
+// which), and that leaves in one send; what comes is received into one block and opened right where
+// it belongs.
 #pragma once
 
 #include <sys/socket.h>
