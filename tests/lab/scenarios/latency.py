@@ -79,6 +79,10 @@ def latency(lab):
     """Disk throughput at 0, 10 and 50 ms of added round trip, Farport beside stock USB/IP, and what it must be."""
     lines, short = [], []
     with devices.gadget_disk(lab.a, size_mb=DISK_MB) as disk:
+        path = devices.block_device(lab.a, disk.serial)
+        alone = ", ".join(f"{name} {devices.measure_rate(lab.a, path, how, size, FIGURE_MS, lab.seed):.3f} MB/s"
+                          for name, how, size in WORKLOADS)
+        lines.append(f"the disk on its own host: {alone}")
         for added_ms, required in REQUIRED.items():
             rates, used = measure_both(lab, disk, added_ms)
             for name, _, _ in WORKLOADS:
