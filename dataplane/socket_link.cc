@@ -19,8 +19,9 @@ constexpr int kUserTimeoutMs = 3'000;
 constexpr uint64_t kLastWordsNs = 1'000'000'000;
 // A batch is sealed and sent in so many parts, if they are not too short for it: the peer opens one
 // while the next is sealed, and what comes after the last part is what a lone request waits for.
-// Behind a longer batch others mostly wait, and the peer has those before to open: it leaves at
-// once, which costs least, and a lone long transfer no more than it varies by.
+// A longer batch leaves at once, which costs least: mostly others wait behind it, and the peer
+// still has the one before it to open. (A lone transfer of that length loses no more than runs
+// differ by.)
 constexpr size_t kSealedParts = 2;
 constexpr size_t kSealedPartBytesMin = 32 << 10;
 constexpr size_t kSealedInPartsMax = 320 << 10;

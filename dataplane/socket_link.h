@@ -72,6 +72,10 @@ class SocketLink final : public Link, private Pollable {
   static constexpr size_t heads_bytes = 64 << 10;
   static constexpr size_t pieces_max = 256;
   static constexpr size_t batch_bytes_max = 512 << 10;
+  // The frame that comes last makes it longer. Beside that a record for what records add, and one
+  // that TlsRecords wants to spare.
+  static_assert(batch_bytes_max + limits::frame_data_bytes_max + 2 * TlsRecords::record_bytes_max <=
+                TlsRecords::sealed_bytes_max);
   // Of compressed data in a batch; a frame that does not shrink by an eighth goes as it is.
   static constexpr size_t packed_bytes_max = 256 << 10;
   static constexpr size_t packed_frame_max = limits::frame_data_bytes_max / 8 * 7;

@@ -38,8 +38,8 @@ class TlsRecords {
   static constexpr uint64_t records_per_key = uint64_t{1} << 23;
   // Records in a row that bring no data (key updates and the like) before the peer is let go.
   static constexpr unsigned other_records_max = 64;
-  // Sealed at once at most, then sent: a whole batch of the link's (512 KiB, and the frame that
-  // makes it longer), what its records add, and room for one record more (see room()).
+  // Sealed at once at most, then sent: a whole batch of SocketLink's, what its records add, and
+  // room for one record more (see room()).
   static constexpr size_t sealed_bytes_max = 608 << 10;
 
   // `ssl`: its handshake is finished, its context one of prepare_tls_context(). `socket`: of the
