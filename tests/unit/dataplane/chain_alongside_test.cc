@@ -5,7 +5,27 @@
 namespace farport {
 namespace {
 
-using ChainAlongsideTest = ChainFixture;
+class ChainAlongsideTest : public ChainFixture {
+ protected:
+  // A disk's: wrapper, data, status.
+  void submit_command() {
+    submit(31, false, 0x02);
+    submit_alongside(4096);
+    submit_alongside(13);
+  }
+  void expect_closing_ends_two(bool one_is_done) {
+    submit(31, false, 0x02);
+    submit_alongside(4096);
+    submit(13, true);
+    run();
+    if (one_is_done) end(4096, kOk);
+    EXPECT_EQ(back_, Back{});
+    ends_.device_channel->close({ErrorCode::failed, "closed by the test"});
+    run();
+    EXPECT_EQ(back_.size(), 3u);
+    EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096}));
+  }
+};
 
 TEST_F(ChainAlongsideTest, TwoAtOnce) {
   submit(31, false, 0x02);
@@ -133,7 +153,6 @@ TEST_F(ChainAlongsideTest, OneAlongsideIsNoPartOfAChainThatBeginsAnew) {
   }
 }
 
-// A disk's command: wrapper, data, status.
 TEST_F(ChainAlongsideTest, ThreeAtOnceAreToldInOrderWhicheverIsDoneFirst) {
   std::vector<uint32_t> order{4096, 31, 13};  // the last of all orders
   int orders = 0;
@@ -141,9 +160,7 @@ TEST_F(ChainAlongsideTest, ThreeAtOnceAreToldInOrderWhicheverIsDoneFirst) {
     ++orders;
     begun_.clear();
     back_.clear();
-    submit(31, false, 0x02);
-    submit_alongside(4096);
-    submit_alongside(13);
+    submit_command();
     submit_alongside(512);  // past what may be alongside
     run();
     EXPECT_EQ(begun_, (std::vector<uint32_t>{31, 4096, 13}));
@@ -168,9 +185,7 @@ TEST_F(ChainAlongsideTest, AFailureCancelsAllBehindIt) {
         back_.clear();
         device().cancelled.clear();
         device().hold_cancelled = ends == Ends::later;
-        submit(31, false, 0x02);
-        submit_alongside(4096);
-        submit_alongside(13);
+        submit_command();
         submit(512, true);
         run();
         Back expected;
@@ -207,9 +222,7 @@ TEST_F(ChainAlongsideTest, AFailureCancelsAllBehindIt) {
 
 // The status may not get what was for the data.
 TEST_F(ChainAlongsideTest, TheLastIsCancelledFirst) {
-  submit(31, false, 0x02);
-  submit_alongside(4096);
-  submit_alongside(13);
+  submit_command();
   run();
   const std::vector<Transfer*> given = device().in_flight;
   end_first(TransferStatus::stall);
@@ -221,9 +234,7 @@ TEST_F(ChainAlongsideTest, TheLastIsCancelledFirst) {
 // A peer that begins the chain anew although nothing of it has ended: what is done is told, what
 // the device has ends by itself.
 TEST_F(ChainAlongsideTest, ABeginningAnewLeavesNothingUntold) {
-  submit(31, false, 0x02);
-  submit_alongside(4096);
-  submit_alongside(13);
+  submit_command();
   run();
   end(13, kOk);
   run();
@@ -274,9 +285,7 @@ TEST_F(ChainAlongsideTest, ACancelMayEndTheOneInService) {
 }
 
 TEST_F(ChainAlongsideTest, ACancelMayEndTheOneBefore) {
-  submit(31, false, 0x02);
-  submit_alongside(4096);
-  submit_alongside(13);
+  submit_command();
   run();
   device().on_cancelled = [this] {
     device().on_cancelled = nullptr;
@@ -288,9 +297,7 @@ TEST_F(ChainAlongsideTest, ACancelMayEndTheOneBefore) {
 }
 
 TEST_F(ChainAlongsideTest, ADeviceMayGoWhileItIsAskedToCancel) {
-  submit(31, false, 0x02);
-  submit_alongside(4096);
-  submit_alongside(13);
+  submit_command();
   submit(512, true);
   run();
   device().on_cancelled = [this] {
@@ -303,9 +310,7 @@ TEST_F(ChainAlongsideTest, ADeviceMayGoWhileItIsAskedToCancel) {
 }
 
 TEST_F(ChainAlongsideTest, ClosingAndUnpluggingEndThreeAtOnce) {
-  submit(31, false, 0x02);
-  submit_alongside(4096);
-  submit_alongside(13);
+  submit_command();
   run();
   end(13, kOk);
   device().unplug();
@@ -333,27 +338,8 @@ TEST_F(ChainAlongsideTest, ADeviceThatEndsBothAtOnce) {
   EXPECT_EQ(back_.size(), 3u);
 }
 
-TEST_F(ChainAlongsideTest, ClosingEndsTwoAtOnce) {
-  for (const bool done : {false, true}) {
-    const size_t before = back_.size();
-    submit(31, false, 0x02);
-    submit_alongside(4096);
-    submit(13, true);
-    run();
-    if (done) device().complete(*device().in_flight.back(), kOk, 4096);
-    if (!done) {
-      end_first(kOk);
-      end_first(kOk);
-      end_first(kOk);
-      run();
-      EXPECT_EQ(back_.size(), before + 3);
-      continue;
-    }
-    ends_.device_channel->close({ErrorCode::failed, "closed by the test"});
-    run();
-    EXPECT_EQ(back_.size(), before + 3);
-  }
-}
+TEST_F(ChainAlongsideTest, ClosingEndsTwoAtOnce) { expect_closing_ends_two(false); }
+TEST_F(ChainAlongsideTest, ClosingEndsTwoOfWhichOneIsDone) { expect_closing_ends_two(true); }
 
 }  // namespace
 }  // namespace farport

@@ -1,8 +1,6 @@
 // The meter under an injected clock: nothing here waits.
 #include "dataplane/meter.h"
 
-#include "dataplane/busy_clock.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,6 +10,8 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include "dataplane/busy_clock.h"
 
 namespace farport {
 namespace {
