@@ -5,7 +5,7 @@
 //
 //   | headroom 16 B | packet table: packet_count x 16 B | data: length bytes |
 //
-// The headroom lets a device end put the 8-byte setup packet right before the data, where libusb
+// The headroom lets a device end put the 8-byte setup packet right before the data, where usbfs
 // wants it. The packet table is there for isochronous transfers only.
 #pragma once
 

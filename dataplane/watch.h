@@ -1,4 +1,4 @@
-// Readiness of a descriptor that is not a socket of ours (a tty, a pty, libusb's usbfs descriptors,
+// Readiness of a descriptor that is not a socket of ours (a tty, a pty, the node of a USB device,
 // the kernel's USB/IP socketpair): level-triggered, polled by the worker's ring.
 #pragma once
 

@@ -1,5 +1,5 @@
 // One worker: one thread, one io_uring, its sessions. Everything that runs on it runs to completion
-// and must not block; whatever must block (libusb_open, a device reset, name lookup) runs elsewhere
+// and must not block; whatever must block (opening a device, its reset, name lookup) runs elsewhere
 // and comes back by post().
 //
 // turn() (worker.cc) reads as the life of a worker: reap completions (which receive, deliver, and

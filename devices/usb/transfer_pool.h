@@ -1,8 +1,6 @@
-// libusb_transfer objects of one device, used again and again: what was in flight once is there
+// Transfers on the bus of one device, used again and again: what was in flight once is there
 // without asking the system.
 #pragma once
-
-#include <libusb-1.0/libusb.h>
 
 #include <array>
 #include <cstdint>
@@ -11,18 +9,19 @@
 
 #include "dataplane/limits.h"
 #include "dataplane/transfer.h"
+#include "devices/usb/bus_transfer.h"
 
 namespace farport {
 
-// One libusb_transfer and the request it carries out.
+class UsbDevice;
+
+// One transfer on the bus and the request it carries out.
 struct TransferSlot {
   enum class Cancel : uint8_t { none, wanted, asked };
 
-  ~TransferSlot() { libusb_free_transfer(transfer); }
-
-  libusb_transfer* transfer = nullptr;
+  BusTransfer transfer;
   Transfer* request = nullptr;
-  void* owner = nullptr;  // the device, for libusb's callback
+  UsbDevice* owner = nullptr;
   Cancel cancel = Cancel::none;
   uint8_t size_class = 0;
   TransferSlot* next = nullptr;      // in the pool, or of those in flight
@@ -31,20 +30,18 @@ struct TransferSlot {
 
 class TransferPool {
  public:
-  // With room for `packets` isochronous packets; nullptr when the system has no memory.
-  TransferSlot* take(uint32_t packets) {
+  // One for `packets` isochronous packets: of those for about as many, so that few grow large.
+  TransferSlot& take(uint32_t packets) {
     const uint8_t size_class = class_of(packets);
     if (TransferSlot* slot = free_[size_class]) {
       free_[size_class] = slot->next;
       slot->next = nullptr;
-      return slot;
+      return *slot;
     }
     auto slot = std::make_unique<TransferSlot>();
-    slot->transfer = libusb_alloc_transfer(static_cast<int>(room(size_class)));
-    if (!slot->transfer) return nullptr;
     slot->size_class = size_class;
     all_.push_back(std::move(slot));
-    return all_.back().get();
+    return *all_.back();
   }
 
   void give_back(TransferSlot& slot) {

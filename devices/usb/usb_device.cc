@@ -56,9 +56,17 @@ void UsbDevice::start(Worker& worker, DeviceEvents& events) {
   worker_ = &worker;
   events_ = &events;
   state_ = State::running;
+  leaving_timer_.emplace(
+      worker,
+      [](void* self) {
+        auto* device = static_cast<UsbDevice*>(self);
+        // A pause ends by watching again.
+        if (!device->paused()) device->watch_.set_events(device->handle_->ready_events());
+      },
+      this);
   watch_ = Watch(
-      worker, handle_->events_fd(), POLLIN,
-      [](void* self, uint32_t) { static_cast<UsbDevice*>(self)->on_ready(); }, this);
+      worker, handle_->events_fd(), handle_->ready_events(),
+      [](void* self, uint32_t events) { static_cast<UsbDevice*>(self)->on_ready(events); }, this);
 }
 
 void UsbDevice::submit(Transfer& transfer) {
@@ -101,19 +109,34 @@ void UsbDevice::stop() {
   advance();
 }
 
-void UsbDevice::on_ready() {
+void UsbDevice::on_ready(uint32_t events) {
   if (paused()) return;  // was ready just before the pause
+  if ((events & POLLHUP) && !(events & POLLERR)) {
+    // The kernel is taking the device away: it has the device's lock, for which reaping would wait,
+    // and the node stays ready until it is done.
+    watch_.set_events(0);
+    return leaving_timer_->arm_after(leaving_look_ns);
+  }
   in_events_ = true;
-  handle_->handle_events();
+  handle_->handle_events(events);
+  const bool left = handle_->disconnected();
+  while (left && in_flight_) {
+    // The kernel ends all of it before it says so; were it not to, nobody would wait forever.
+    in_flight_->transfer.status = TransferStatus::unplugged;
+    completed(*in_flight_);
+  }
   in_events_ = false;
-  if (handle_->disconnected()) gone("the device was unplugged");
+  if (left) {
+    watch_.set_events(0);  // the node of a device that is gone is always ready
+    gone("the device was unplugged");
+  }
   advance();
 }
 
 void UsbDevice::gone(std::string_view reason) {
   if (gone_) return;
   gone_ = true;
-  cancels_wanted_ = 0;  // libusb ends what is in flight
+  cancels_wanted_ = 0;  // what is in flight ends by itself
   while (Transfer* transfer = next_waiting()) finish(*transfer, TransferStatus::unplugged);
   if (state_ == State::running) events_->unplugged(reason);
 }

@@ -1,10 +1,10 @@
-// The device end of a USB device of this host, through libusb.
+// The device end of a USB device of this host, through usbfs.
 //
 //   usb_device.cc      life: open, start, stop, unplug; the queue in front of the device
 //   usb_transfers.cc   transfers to the bus and back
 //   usb_operations.cc  what blocks: configuration, interface, halt, reset, cancel, closing
 //
-// Transfers go to libusb from the worker. What blocks runs on the device's helper thread, and while
+// Transfers go to usbfs from the worker. What blocks runs on the device's helper thread, and while
 // it does, the device is paused: new transfers wait in order, nothing is submitted or reaped
 // (usb_handle.h says why). So a driver finds the order it knows: what it submits after
 // SET_INTERFACE reaches the device after it.
@@ -19,17 +19,19 @@
 // transfers as `protocol` before the host notices the unplug: a real controller sees no more than
 // silence.
 //
-// Limits of usbfs: 4096 bytes of data in a control transfer (past it: invalid); all memory of all
-// transfers of the host together by usbfs_memory_mb (past it: no_memory, and a hint in the log).
+// Limit of usbfs: all memory of all transfers of the host together by usbfs_memory_mb (past it:
+// no_memory, and a hint in the log).
 // Isochronous transfers always start as soon as possible. Bulk streams (UAS) are not offered:
-// drivers fall back to plain bulk. libusb itself allocates one small block per submitted transfer.
+// drivers fall back to plain bulk.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "dataplane/scheduler.h"
 #include "dataplane/watch.h"
 #include "devices/device.h"
 #include "devices/usb/endpoint_table.h"
@@ -58,18 +60,20 @@ class UsbDevice final : public Device {
   void cancel(Transfer& transfer) override;
   void stop() override;
 
-  // For tests: libusb_transfer objects ever made.
+  // For tests: transfers on the bus ever made.
   size_t pooled_transfers() const { return pool_.size(); }
 
  private:
   enum class State : uint8_t { opened, running, stopping, stopped };
+  // Between two looks at a node whose device is being taken away.
+  static constexpr uint64_t leaving_look_ns = 1'000'000;
   // Where a submitted transfer is; kept in Transfer::device_cookie.
   enum Where : uint64_t { waiting, in_flight, in_operation };
 
   UsbDevice(DeviceInfo info, std::unique_ptr<UsbHandle> handle, std::function<void()> given_back);
 
   // --- usb_device.cc ---
-  void on_ready();
+  void on_ready(uint32_t events);
   void gone(std::string_view reason);
   void advance();
   void wait(Transfer& transfer);
@@ -99,11 +103,11 @@ class UsbDevice final : public Device {
       close
     };
     Kind kind = Kind::none;
-    Transfer* transfer = nullptr;           // to complete when it has ended
-    uint8_t value = 0;                      // configuration value, or alternate setting
-    uint8_t index = 0;                      // interface number, or endpoint address
-    std::vector<uint8_t> interfaces;        // of the new configuration
-    std::vector<libusb_transfer*> cancels;  // to cancel first
+    Transfer* transfer = nullptr;       // to complete when it has ended
+    uint8_t value = 0;                  // configuration value, or alternate setting
+    uint8_t index = 0;                  // interface number, or endpoint address
+    std::vector<uint8_t> interfaces;    // of the new configuration
+    std::vector<BusTransfer*> cancels;  // to cancel first
     int result = 0;
   };
   static Operation::Kind kind_of(const usb::Request& request);
@@ -125,6 +129,7 @@ class UsbDevice final : public Device {
   Worker* worker_ = nullptr;
   DeviceEvents* events_ = nullptr;
   Watch watch_;
+  std::optional<Timer> leaving_timer_;
   State state_ = State::opened;
   bool gone_ = false;
   bool used_ = false;       // something was submitted

@@ -1,6 +1,6 @@
-// What the device end asks of libusb for one opened device, as a seam: LibusbHandle in the daemon,
-// a scripted fake (tests/unit/devices/usb/fake_usb_handle.h) in tests. Results are libusb's codes:
-// 0 or LIBUSB_ERROR_*.
+// What the device end asks of one opened device, as a seam: UsbfsHandle in the daemon, a scripted
+// fake (tests/unit/devices/usb/fake_usb_handle.h) in tests. Where not said otherwise, results are
+// libusb's codes: 0 or LIBUSB_ERROR_*.
 //
 // Thread rule. usbfs holds the device's lock during every blocking call (and during a cancel, which
 // waits for the host controller), and submitting or reaping would wait for that lock. So the device
@@ -12,6 +12,8 @@
 
 #include <cstdint>
 
+#include "devices/usb/bus_transfer.h"
+
 namespace farport {
 
 class UsbHandle {
@@ -19,16 +21,19 @@ class UsbHandle {
   virtual ~UsbHandle() = default;
 
   // --- never block: the worker ---
-  // The transfer's dev_handle is filled in. Its callback runs inside handle_events().
-  virtual int submit(libusb_transfer* transfer) = 0;
-  // Readable (POLLIN) while handle_events() has something to do.
+  // ok: in flight, until its `completed` is called inside handle_events(); to be cancelled where it
+  // is `broken` after this. Else why it is not in flight.
+  virtual TransferStatus submit(BusTransfer& transfer) = 0;
+  // Says ready_events() (of poll) while handle_events() has something to do, POLLHUP or POLLERR
+  // when the device goes.
   virtual int events_fd() const = 0;
-  virtual void handle_events() = 0;
+  virtual uint32_t ready_events() const = 0;
+  virtual void handle_events(uint32_t events) = 0;
   // The device has left the bus, as handle_events() saw it.
   virtual bool disconnected() const = 0;
 
   // --- block: a control thread before the device is in service, then the helper thread ---
-  virtual int cancel(libusb_transfer* transfer) = 0;
+  virtual void cancel(BusTransfer& transfer) = 0;
   virtual int set_configuration(int value) = 0;  // -1: unconfigured
   virtual int claim_interface(uint8_t number) = 0;
   virtual int release_interface(uint8_t number) = 0;

@@ -1,5 +1,4 @@
 // What blocks in usbfs, on the helper thread, with the device paused.
-#include <poll.h>
 #include <spdlog/spdlog.h>
 
 #include <utility>
@@ -77,6 +76,7 @@ void UsbDevice::begin_cancels() {
 void UsbDevice::begin_close() {
   operation_.kind = Operation::Kind::close;
   watch_.reset();
+  leaving_timer_->disarm();
   begin();
 }
 
@@ -86,7 +86,7 @@ void UsbDevice::collect_cancels(bool (*choose)(const UsbDevice&, const TransferS
     if (slot->cancel == TransferSlot::Cancel::asked || !choose(*this, *slot)) continue;
     if (slot->cancel == TransferSlot::Cancel::wanted) --cancels_wanted_;
     slot->cancel = TransferSlot::Cancel::asked;
-    operation_.cancels.push_back(slot->transfer);
+    operation_.cancels.push_back(&slot->transfer);
   }
 }
 
@@ -101,7 +101,7 @@ void UsbDevice::begin() {
 }
 
 void UsbDevice::run_operation() {
-  for (libusb_transfer* transfer : operation_.cancels) handle_->cancel(transfer);
+  for (BusTransfer* transfer : operation_.cancels) handle_->cancel(*transfer);
   switch (operation_.kind) {
     case Operation::Kind::none:
     case Operation::Kind::cancel:
@@ -143,7 +143,7 @@ void UsbDevice::operation_done() {
   if (operation_.result == 0 && kind == Operation::Kind::set_interface) {
     endpoints_.set_interface(operation_.index, operation_.value);
   }
-  watch_.set_events(POLLIN);
+  watch_.set_events(handle_->ready_events());
   const bool lost = kind == Operation::Kind::reset && operation_.result == LIBUSB_ERROR_NOT_FOUND;
   const TransferStatus status =
       lost ? TransferStatus::unplugged : status_of_result(operation_.result);

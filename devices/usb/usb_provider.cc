@@ -4,15 +4,15 @@
 #include <cstdio>
 #include <utility>
 
-#include "devices/usb/libusb_handle.h"
 #include "devices/usb/usb_device.h"
+#include "devices/usb/usbfs_handle.h"
 
 namespace farport {
 
 namespace {
 
 Result<std::unique_ptr<UsbHandle>> open_with_libusb(const std::string& node) {
-  auto handle = LibusbHandle::open(node);
+  auto handle = UsbfsHandle::open(node);
   if (!handle) return std::unexpected(handle.error());
   return std::unique_ptr<UsbHandle>(std::move(*handle));
 }

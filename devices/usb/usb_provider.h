@@ -1,7 +1,7 @@
 // The USB devices of this host: listed from sysfs, opened through usbfs and libusb.
 //
 // A host without sysfs has no list (libusb, too, reads it there). Every open device has a libusb
-// context of its own (libusb_handle.h), so nothing is shared between this object's threads and the
+// context of its own (usbfs_handle.h), so nothing is shared between this object's threads and the
 // workers that drive its devices.
 #pragma once
 
@@ -24,7 +24,7 @@ struct UsbProviderSettings {
   // Where to note detached kernel drivers (a file per device), so that a daemon started after a
   // kill gives them back: "/run/farport/usb". Empty: nowhere.
   std::string record = {};
-  // How a node is opened; tests put their fake here. Empty: LibusbHandle::open.
+  // How a node is opened; tests put their fake here. Empty: UsbfsHandle::open.
   std::function<Result<std::unique_ptr<UsbHandle>>(const std::string& node)> open_node = nullptr;
   bool uevents = true;                        // hear the kernel's uevents; false for tests
   int poll_ms = usb::Hotplug::poll_alone_ms;  // without uevents

@@ -40,7 +40,7 @@ void IsoIn::submitted(Transfer& transfer) {
 }
 
 // With iso_asap or without: Linux's snd_usb_audio does not set it, and means no certain frame (it
-// cannot: struct urb's start_frame is an answer, and libusb has none).
+// cannot: struct urb's start_frame is an answer, and usbfs has none).
 bool IsoIn::start(const Transfer& first) {
   packet_bytes_ = 0;
   for (const IsoPacket& packet : first.packets()) {

@@ -3,6 +3,7 @@
 // an event while a blocking call runs is counted as a violation.
 #pragma once
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/file_descriptor.h"
@@ -39,9 +41,11 @@ struct FakeUsb {
   bool closed = false;
 
   FileDescriptor ready{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  std::vector<libusb_transfer*> in_flight;  // in the order of their submission
-  std::deque<libusb_transfer*> done;        // completed at the next handle_events()
-  int submit_result = 0;
+  std::vector<BusTransfer*> in_flight;  // in the order of their submission
+  std::deque<BusTransfer*> done;        // completed at the next handle_events()
+  TransferStatus submit_result = TransferStatus::ok;
+  bool break_next = false;    // the next submission is taken in part
+  std::atomic<int> looks{0};  // calls of handle_events()
   bool unplugged = false;
   bool disconnected = false;
 
@@ -64,7 +68,7 @@ struct FakeUsb {
     [[maybe_unused]] const auto written = write(ready.get(), &one, sizeof one);
   }
   // The device has carried out a transfer.
-  void complete(libusb_transfer* transfer, libusb_transfer_status status, int actual) {
+  void complete(BusTransfer* transfer, TransferStatus status, uint32_t actual) {
     const std::lock_guard lock(mutex);
     finish(transfer, status, actual);
     wake();
@@ -72,15 +76,15 @@ struct FakeUsb {
   void unplug() {
     const std::lock_guard lock(mutex);
     unplugged = true;
-    for (libusb_transfer* transfer : std::vector(in_flight)) {
-      finish(transfer, LIBUSB_TRANSFER_NO_DEVICE, 0);
+    for (BusTransfer* transfer : std::vector(in_flight)) {
+      finish(transfer, TransferStatus::unplugged, 0);
     }
     wake();
   }
-  void finish(libusb_transfer* transfer, libusb_transfer_status status, int actual) {
+  void finish(BusTransfer* transfer, TransferStatus status, uint32_t actual) {
     std::erase(in_flight, transfer);
     transfer->status = status;
-    transfer->actual_length = actual;
+    transfer->actual = actual;
     done.push_back(transfer);
   }
 };
@@ -89,22 +93,25 @@ class FakeUsbHandle final : public UsbHandle {
  public:
   explicit FakeUsbHandle(FakeUsb& usb) : usb_(usb) {}
 
-  int submit(libusb_transfer* transfer) override {
+  TransferStatus submit(BusTransfer& transfer) override {
     if (usb_.blocking) ++usb_.violations;
     const std::lock_guard lock(usb_.mutex);
     if (usb_.closed) ++usb_.violations;
-    if (usb_.unplugged) return LIBUSB_ERROR_NO_DEVICE;
-    if (usb_.submit_result != 0) return usb_.submit_result;
-    usb_.in_flight.push_back(transfer);
-    return 0;
+    if (usb_.unplugged) return TransferStatus::unplugged;
+    if (usb_.submit_result != TransferStatus::ok) return usb_.submit_result;
+    transfer.broken = std::exchange(usb_.break_next, false);
+    usb_.in_flight.push_back(&transfer);
+    return TransferStatus::ok;
   }
   int events_fd() const override { return usb_.ready.get(); }
-  void handle_events() override {
+  uint32_t ready_events() const override { return POLLIN; }
+  void handle_events(uint32_t) override {
+    ++usb_.looks;
     if (usb_.blocking) ++usb_.violations;
     uint64_t count = 0;
     [[maybe_unused]] const auto taken = read(usb_.ready.get(), &count, sizeof count);
     while (true) {
-      libusb_transfer* transfer = nullptr;
+      BusTransfer* transfer = nullptr;
       {
         const std::lock_guard lock(usb_.mutex);
         if (usb_.done.empty()) {
@@ -114,16 +121,17 @@ class FakeUsbHandle final : public UsbHandle {
         transfer = usb_.done.front();
         usb_.done.pop_front();
       }
-      transfer->callback(transfer);
+      transfer->completed(*transfer);
       if (usb_.blocking) ++usb_.violations;
     }
   }
   bool disconnected() const override { return usb_.disconnected; }
 
-  int cancel(libusb_transfer* transfer) override {
-    return call("cancel", [&] {
-      if (std::ranges::find(usb_.in_flight, transfer) == usb_.in_flight.end()) return;
-      usb_.finish(transfer, LIBUSB_TRANSFER_CANCELLED, 0);
+  void cancel(BusTransfer& transfer) override {
+    call("cancel", [&] {
+      if (std::ranges::find(usb_.in_flight, &transfer) == usb_.in_flight.end()) return;
+      usb_.finish(&transfer,
+                  transfer.broken ? TransferStatus::no_memory : TransferStatus::cancelled, 0);
       usb_.wake();
     });
   }

@@ -1,7 +1,9 @@
 // Life of a UsbDevice: taking and giving back, order around what blocks, cancel, unplug, stop.
 #include "devices/usb/usb_device.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <random>
 
@@ -158,8 +160,8 @@ TEST_F(UsbDeviceRun, WhatBlocksKeepsTheOrderAndTheWorkerFree) {
   device_->cancel(dropped);  // not at the device yet: at once
   EXPECT_TRUE(is_done(dropped));
   EXPECT_EQ(dropped.status, TransferStatus::cancelled);
-  device_->cancel(halt);                                             // cannot be called back
-  usb_.complete(usb_.in_flight[0], LIBUSB_TRANSFER_COMPLETED, 512);  // waits for the pause to end
+  device_->cancel(halt);                                      // cannot be called back
+  usb_.complete(usb_.in_flight[0], TransferStatus::ok, 512);  // waits for the pause to end
   settle();
   EXPECT_FALSE(is_done(before));
   EXPECT_FALSE(is_done(halt));
@@ -171,7 +173,7 @@ TEST_F(UsbDeviceRun, WhatBlocksKeepsTheOrderAndTheWorkerFree) {
   ASSERT_EQ(usb_.in_flight.size(), 3u);
   EXPECT_EQ(usb_.in_flight[0]->endpoint, 0x81);
   EXPECT_EQ(usb_.in_flight[1]->endpoint, 0x02);
-  EXPECT_EQ(usb_.in_flight[2]->type, LIBUSB_TRANSFER_TYPE_CONTROL);
+  EXPECT_EQ(usb_.in_flight[2]->type, TransferType::control);
   EXPECT_EQ(usb_.calls(), (Calls{"clear_halt 129"}));
 }
 
@@ -247,7 +249,7 @@ TEST_F(UsbDeviceRun, CancelsOneOfMany) {
 TEST_F(UsbDeviceRun, ACancelThatComesTooLateChangesNothing) {
   Transfer& transfer = make(0x81, 512);
   device_->submit(transfer);
-  usb_.complete(usb_.in_flight[0], LIBUSB_TRANSFER_COMPLETED, 512);
+  usb_.complete(usb_.in_flight[0], TransferStatus::ok, 512);
   device_->cancel(transfer);
   ASSERT_TRUE(wait_for(transfer));
   EXPECT_EQ(transfer.status, TransferStatus::ok);
@@ -302,6 +304,61 @@ TEST_F(UsbDeviceRun, UnplugDuringWhatBlocksIsToldAfterIt) {
   }
 }
 
+// Node's POLLHUP without POLLERR: the kernel holds the device's lock, for which reaping would wait.
+TEST_F(UsbDeviceRun, ADeviceThatIsBeingTakenAwayIsLeftAloneUntilItIsGone) {
+  int hung_up[2], broken[2];
+  ASSERT_EQ(pipe2(hung_up, O_CLOEXEC | O_NONBLOCK), 0);
+  close(hung_up[1]);  // poll says POLLHUP of the other end
+  ASSERT_EQ(pipe2(broken, O_CLOEXEC | O_NONBLOCK), 0);
+  close(broken[0]);  // and here POLLERR
+  Transfer& transfer = make(0x81, 512);
+  device_->submit(transfer);
+  settle();  // the node is polled, and will be once more after the wake
+  usb_.wake();
+  ASSERT_EQ(dup3(hung_up[0], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  ASSERT_TRUE(until([&] { return usb_.looks == 1; }));  // for the wake
+  for (int i = 0; i < 100; ++i) settle();
+  EXPECT_EQ(usb_.looks, 1);
+  EXPECT_EQ(unplugs_, 0);
+  usb_.unplug();
+  ASSERT_EQ(dup3(broken[1], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  ASSERT_TRUE(wait_for(transfer));
+  EXPECT_EQ(transfer.status, TransferStatus::unplugged);
+  EXPECT_EQ(unplugs_, 1);
+  const int looks = usb_.looks;
+  for (int i = 0; i < 100; ++i) settle();
+  EXPECT_EQ(usb_.looks, looks);  // though the node stays ready
+  close(hung_up[0]);
+  close(broken[1]);
+}
+
+TEST_F(UsbDeviceRun, WhatTheKernelForgotEndsWithTheDevice) {
+  Transfer& transfer = make(0x81, 512);
+  device_->submit(transfer);
+  {
+    const std::lock_guard lock(usb_.mutex);
+    usb_.in_flight.clear();
+    usb_.unplugged = true;
+  }
+  usb_.wake();
+  ASSERT_TRUE(wait_for(transfer));
+  EXPECT_EQ(transfer.status, TransferStatus::unplugged);
+  EXPECT_EQ(unplugs_, 1);
+}
+
+TEST_F(UsbDeviceRun, WhatIsTakenInPartIsCancelled) {
+  usb_.break_next = true;
+  Transfer& transfer = make(0x81, 512);
+  device_->submit(transfer);
+  Transfer& after = make(0x02, 512);
+  device_->submit(after);
+  ASSERT_TRUE(wait_for(transfer));
+  EXPECT_EQ(transfer.status, TransferStatus::no_memory);
+  EXPECT_EQ(usb_.calls(), Calls{"cancel"});
+  ASSERT_TRUE(until([&] { return usb_.in_flight.size() == 1; }));  // `after`
+  EXPECT_FALSE(is_done(after));
+}
+
 TEST_F(UsbDeviceRun, StopEndsWhatIsInFlightAndWhatWaits) {
   Transfer& resting = make(0x81, 512);
   device_->submit(resting);
@@ -335,8 +392,8 @@ TEST_F(UsbDeviceRun, MayBeStoppedFromACompletion) {
     on_completed_ = nullptr;
     device_->stop();
   };
-  usb_.complete(usb_.in_flight[0], LIBUSB_TRANSFER_COMPLETED, 1);
-  usb_.complete(usb_.in_flight[0], LIBUSB_TRANSFER_COMPLETED, 1);
+  usb_.complete(usb_.in_flight[0], TransferStatus::ok, 1);
+  usb_.complete(usb_.in_flight[0], TransferStatus::ok, 1);
   ASSERT_TRUE(until([&] { return stopped_; }));
   EXPECT_EQ(done_.size(), 4u);
 }
@@ -353,8 +410,8 @@ TEST_F(UsbDeviceRun, ARequestThatBlocksMayComeFromACompletion) {
     device_->submit(halt);
     device_->submit(after);
   };
-  usb_.complete(usb_.in_flight[0], LIBUSB_TRANSFER_STALL, 0);
-  usb_.complete(usb_.in_flight[0], LIBUSB_TRANSFER_COMPLETED, 512);
+  usb_.complete(usb_.in_flight[0], TransferStatus::stall, 0);
+  usb_.complete(usb_.in_flight[0], TransferStatus::ok, 512);
   ASSERT_TRUE(wait_for(halt));
   EXPECT_TRUE(is_done(second));
   settle();
@@ -400,9 +457,9 @@ TEST_F(UsbDeviceOpen, SurvivesAnyOrder) {
         }
         case 5: {
           usb_.mutex.lock();
-          libusb_transfer* one =
+          BusTransfer* one =
               usb_.in_flight.empty() ? nullptr : usb_.in_flight[random() % usb_.in_flight.size()];
-          if (one) usb_.finish(one, LIBUSB_TRANSFER_COMPLETED, 0);
+          if (one) usb_.finish(one, TransferStatus::ok, 0);
           usb_.mutex.unlock();
           usb_.wake();
           break;
