@@ -1,7 +1,6 @@
 #include "dataplane/worker.h"
 
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cassert>
@@ -164,7 +163,7 @@ int Worker::fire_timers() {
 
 bool Worker::spinning(unsigned events) {
   if (!spins()) return false;
-  const uint64_t now = events != 0 ? read_clock_ns() : now_ns();
+  const uint64_t now = events != 0 ? clock_.now_ns() : now_ns();
   if (events != 0) busy_at_ns_ = now;
   return now - busy_at_ns_ < uint64_t{settings_.spin_us} * 1000;
 }
@@ -194,7 +193,7 @@ void Worker::submit_and_sleep(uint64_t until_ns) {
   } else {
     // A short wait must not be longer by what this iteration took.
     uint64_t now = now_ns();
-    if (until_ns < now + kShortWaitNs) now = read_clock_ns();
+    if (until_ns < now + kShortWaitNs) now = clock_.now_ns();
     const uint64_t wait_ns = until_ns > now ? until_ns - now : 0;
     __kernel_timespec time{static_cast<int64_t>(wait_ns / kSecond),
                            static_cast<long long>(wait_ns % kSecond)};
@@ -205,15 +204,11 @@ void Worker::submit_and_sleep(uint64_t until_ns) {
 }
 
 uint64_t Worker::turn_ns() const {
-  if (turn_ns_ == 0) turn_ns_ = read_clock_ns();
+  if (turn_ns_ == 0) turn_ns_ = clock_.now_ns();
   return turn_ns_;
 }
 
-uint64_t Worker::read_clock_ns() {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<uint64_t>(time.tv_sec) * kSecond + static_cast<uint64_t>(time.tv_nsec);
-}
+uint64_t Worker::read_clock_ns() { return ClockSource::machine().kernel_ns(); }
 
 io_uring_sqe* Worker::prepare(RingOperation& operation) {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);

@@ -22,6 +22,7 @@
 #include "dataplane/flush_queue.h"
 #include "dataplane/loop.h"
 #include "dataplane/timer_queue.h"
+#include "dataplane/worker_clock.h"
 
 namespace farport {
 
@@ -130,6 +131,7 @@ class Worker final : public Loop {
   Wakeup wakeup_{*this};
   Ignore ignore_;
   bool turning_ = false;
+  mutable WorkerClock clock_;
   // When the present iteration first asked, after its messages again; 0: it has not.
   mutable uint64_t turn_ns_ = 0;
   TimerQueue timers_;
