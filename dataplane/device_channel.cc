@@ -222,11 +222,25 @@ void DeviceChannel::serve_if_whole(Transfer& transfer) {
   serve(transfer);
 }
 
+namespace {
+
+// A device goes by the setup packet. Of one that goes OUT there is nothing to bring back IN: what
+// lies in the buffer may have been another's.
+bool goes_one_way(const Transfer& transfer) {
+  const bool moves = (transfer.setup[6] | transfer.setup[7]) != 0;
+  return transfer.type != TransferType::control || !moves ||
+         ((transfer.setup[0] ^ transfer.endpoint) & 0x80) == 0;
+}
+
+}  // namespace
+
 // `transfer.status` is no_memory when there was none for it.
 void DeviceChannel::serve(Transfer& transfer) {
   uint64_t packet_bytes = 0;
   for (const IsoPacket& packet : transfer.packets()) packet_bytes += packet.length;
-  if (packet_bytes > transfer.length) transfer.status = TransferStatus::invalid;
+  if (packet_bytes > transfer.length || !goes_one_way(transfer)) {
+    transfer.status = TransferStatus::invalid;
+  }
   if (transfer.status != TransferStatus::ok) return end_unserved(transfer, transfer.status);
   const uint64_t now = session_.loop().now_ns();
   transfer.channel.state = in_service;

@@ -154,4 +154,22 @@ class SessionFixture : public testing::Test {
   size_t b_frames_max_ = 64;
 };
 
+// And transfers through its channels.
+class SessionTest : public SessionFixture {
+ protected:
+  Transfer* make(Ends& ends, uint8_t endpoint, TransferType type, uint32_t length,
+                 uint16_t packets = 0) {
+    Transfer* transfer = ends.driver->port->allocate(length, packets);
+    if (transfer == nullptr) return nullptr;
+    transfer->endpoint = endpoint;
+    transfer->type = type;
+    return transfer;
+  }
+  Transfer* submit(Ends& ends, uint8_t endpoint, TransferType type, uint32_t length) {
+    Transfer* transfer = make(ends, endpoint, type, length);
+    ends.driver->port->submit(*transfer);
+    return transfer;
+  }
+};
+
 }  // namespace farport
