@@ -1,4 +1,4 @@
-// The seam to a device: libusb, a stock usbipd, a tty, an emulation. The fake is
+// The seam to a device: usbfs, a stock usbipd, a tty, an emulation. The fake is
 // tests/unit/fake_device.h.
 //
 // Thread rule: a Device is opened by its DeviceProvider off the worker (opening may block); from

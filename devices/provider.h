@@ -1,4 +1,4 @@
-// The seam to a source of devices on this host: libusb, serial ports, a stock usbipd elsewhere, the
+// The seam to a source of devices on this host: usbfs, serial ports, a stock usbipd elsewhere, the
 // emulated ones of the configuration.
 //
 // Thread rule: control's threads only; every call may block. open() hands out a device that then

@@ -75,7 +75,7 @@ void UsbDevice::submit(Transfer& transfer) {
   used_ = true;
   if (gone_) return finish(transfer, TransferStatus::unplugged);
   if (state_ != State::running) return finish(transfer, TransferStatus::cancelled);
-  if (paused() || waiting_head_) return wait(transfer);
+  if (paused() || leaving_ || waiting_head_) return wait(transfer);
   dispatch(transfer);
 }
 
@@ -111,9 +111,10 @@ void UsbDevice::stop() {
 
 void UsbDevice::on_ready(uint32_t events) {
   if (paused()) return;  // was ready just before the pause
-  if ((events & POLLHUP) && !(events & POLLERR)) {
-    // The kernel is taking the device away: it has the device's lock, for which reaping would wait,
-    // and the node stays ready until it is done.
+  leaving_ = (events & POLLHUP) && !(events & POLLERR);
+  if (leaving_) {
+    // The kernel is taking the device away. It may have the device's lock, for which any ioctl
+    // would wait, and the node stays ready until it is done.
     watch_.set_events(0);
     return leaving_timer_->arm_after(leaving_look_ns);
   }
@@ -146,7 +147,7 @@ void UsbDevice::gone(std::string_view reason) {
 void UsbDevice::advance() {
   if (paused() || in_events_ || state_ == State::stopped) return;
   if (cancels_wanted_ > 0) return begin_cancels();
-  while (!paused()) {
+  while (!paused() && !leaving_) {
     Transfer* transfer = next_waiting();
     if (!transfer) break;
     dispatch(*transfer);

@@ -131,6 +131,7 @@ class UsbDevice final : public Device {
   Watch watch_;
   std::optional<Timer> leaving_timer_;
   State state_ = State::opened;
+  bool leaving_ = false;  // being taken away by the kernel; what is submitted waits
   bool gone_ = false;
   bool used_ = false;       // something was submitted
   bool in_events_ = false;  // inside handle_events(): operations begin after it

@@ -11,7 +11,7 @@ namespace farport {
 
 namespace {
 
-Result<std::unique_ptr<UsbHandle>> open_with_libusb(const std::string& node) {
+Result<std::unique_ptr<UsbHandle>> open_node(const std::string& node) {
   auto handle = UsbfsHandle::open(node);
   if (!handle) return std::unexpected(handle.error());
   return std::unique_ptr<UsbHandle>(std::move(*handle));
@@ -97,7 +97,7 @@ Result<std::unique_ptr<Device>> UsbProvider::open(const std::string& name) {
 
 Result<std::unique_ptr<UsbHandle>> UsbProvider::open_handle(const usb::SysfsDevice& device) const {
   const std::string node = node_of(device.info);
-  auto handle = settings_.open_node ? settings_.open_node(node) : open_with_libusb(node);
+  auto handle = settings_.open_node ? settings_.open_node(node) : open_node(node);
   if (handle) return handle;
   switch (handle.error().code) {
     case ErrorCode::denied:

@@ -85,12 +85,15 @@ void UsbDevice::submit_to_bus(Transfer& transfer) {
   TransferSlot& slot = pool_.take(transfer.packet_count);
   fill(slot, transfer);
   const TransferStatus status = handle_->submit(slot.transfer);
+  const bool broken = status == TransferStatus::ok && slot.transfer.broken;
+  if ((broken ? slot.transfer.status : status) == TransferStatus::no_memory) {
+    hint_at_memory_limit(info_, transfer.length);
+  }
   if (status == TransferStatus::ok) {
     link(slot);
-    return slot.transfer.broken ? cancel(transfer) : void();
+    return broken ? cancel(transfer) : void();
   }
   pool_.give_back(slot);
-  if (status == TransferStatus::no_memory) hint_at_memory_limit(info_, transfer.length);
   // An unplug is told when the events say so, right after.
   finish(transfer, status);
 }

@@ -122,7 +122,12 @@ TransferStatus UsbfsTransfers::submit(BusTransfer& transfer) {
   const Cut cut = this->cut(transfer);
   fill(transfer, cut);
   transfer.status = TransferStatus::ok;
+  transfer.actual = 0;
   transfer.broken = false;
+  for (IsoPacket& packet : transfer.packets) {
+    packet.actual = 0;
+    packet.status = static_cast<uint32_t>(TransferStatus::cancelled);
+  }
   transfer.urbs_in_flight = 0;
   for (size_t i = 0; i < cut.urbs; ++i) {
     const int error = ioctls_.submit(transfer.urbs[i]);
@@ -147,7 +152,8 @@ void UsbfsTransfers::cancel(BusTransfer& transfer) {
 }
 
 void UsbfsTransfers::handle_events(uint32_t events) {
-  if (events & POLLERR) disconnected_ = true;
+  if (disconnected_) return;
+  disconnected_ = (events & POLLERR) != 0;
   // What is submitted by those that complete is for the next wake.
   const size_t looked_for =
       disconnected_ ? urbs_in_flight_ : std::min<size_t>(urbs_in_flight_, reaps_per_wake_);
@@ -203,10 +209,6 @@ void UsbfsTransfers::settle_packets(BusTransfer& transfer) const {
       to.actual = std::min(from.actual_length, from.length);
       to.status = static_cast<uint32_t>(status_of(static_cast<int>(from.status)));
     }
-  }
-  for (IsoPacket& never_sent : transfer.packets.subspan(done)) {
-    never_sent.actual = 0;
-    never_sent.status = static_cast<uint32_t>(TransferStatus::cancelled);
   }
 }
 

@@ -9,8 +9,9 @@
 // What usbfs leaves to its caller:
 // - A URB has at most 128 isochronous packets: longer transfers take several URBs.
 // - Memory for a bulk URB is scattered where the host controller can gather it; where it cannot,
-//   a long transfer is cut into URBs of 16 KiB. They are continuations of the first: the kernel
-//   ends them all when one ends short or fails, so that nothing of the next transfer is read.
+//   a long transfer is cut into URBs of 16 KiB, if the controller stops at a short one. They are
+//   continuations of the first: the kernel ends them all when one ends short or fails, so that
+//   nothing of the next transfer is read. Where neither holds, one URB takes memory in one piece.
 // - A device that is gone keeps what it had completed: reaped before anything else is told.
 #pragma once
 

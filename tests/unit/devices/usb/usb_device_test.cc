@@ -320,10 +320,15 @@ TEST_F(UsbDeviceRun, ADeviceThatIsBeingTakenAwayIsLeftAloneUntilItIsGone) {
   for (int i = 0; i < 100; ++i) settle();
   EXPECT_EQ(usb_.looks, 1);
   EXPECT_EQ(unplugs_, 0);
+  Transfer& late = make(0x81, 512);
+  device_->submit(late);
+  EXPECT_EQ(usb_.in_flight.size(), 1u);  // which would wait for that lock, too
   usb_.unplug();
   ASSERT_EQ(dup3(broken[1], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
   ASSERT_TRUE(wait_for(transfer));
+  ASSERT_TRUE(wait_for(late));
   EXPECT_EQ(transfer.status, TransferStatus::unplugged);
+  EXPECT_EQ(late.status, TransferStatus::unplugged);
   EXPECT_EQ(unplugs_, 1);
   const int looks = usb_.looks;
   for (int i = 0; i < 100; ++i) settle();
@@ -424,7 +429,7 @@ TEST_F(UsbDeviceOpen, SurvivesAnyOrder) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
   for (int round = 0; round < 30; ++round) {
-    usb_.unplugged = usb_.disconnected = usb_.closed = false;
+    usb_.unplugged = usb_.disconnected = usb_.closed = usb_.break_next = false;
     usb_.in_flight.clear();
     usb_.drivers = {0};
     stopped_ = started_ = false;
@@ -438,6 +443,7 @@ TEST_F(UsbDeviceOpen, SurvivesAnyOrder) {
       device_->submit(transfer);
     };
     for (int step = 0; step < 200; ++step) {
+      if (random() % 16 == 0) usb_.break_next = true;
       switch (random() % 12) {
         case 0:
           submit(control(set_interface_1_1));

@@ -425,38 +425,139 @@ TEST_F(UsbfsTransfersTest, ADeviceThatIsGoneTellsAllThatItHad) {
   for (size_t i = 1; i < depth; ++i) EXPECT_EQ(transfers[i].status, TransferStatus::unplugged);
 }
 
-// Whatever order things end in, and whatever is refused: each transfer that was taken completes
-// once, with the bytes of its URBs.
-TEST_F(UsbfsCutTransfers, EachCompletesOnce) {
+TEST_F(UsbfsCutTransfers, ACancelHalfwayKeepsWhatHadMoved) {
+  constexpr int piece = UsbfsTransfers::piece_bytes;
+  BusTransfer transfer = make(TransferType::bulk, 0x81, 4 * piece);
+  ASSERT_EQ(usbfs_.submit(transfer), TransferStatus::ok);
+  kernel_.end(*kernel_.in_flight[0], 0, piece);
+  kernel_.end(*kernel_.in_flight[0], 0, piece);
+  wake_until_quiet();
+  EXPECT_TRUE(done_.empty());
+  usbfs_.cancel(transfer);
+  wake_until_quiet();
+  EXPECT_EQ(completions(transfer), 1u);
+  EXPECT_EQ(transfer.status, TransferStatus::cancelled);
+  EXPECT_EQ(transfer.actual, static_cast<uint32_t>(2 * piece));
+}
+
+TEST_F(UsbfsTransfersTest, ACompletionMaySubmitAgain) {
+  BusTransfer transfer = make(TransferType::bulk, 0x81, 512);
+  struct Loop {
+    UsbfsTransfers& usbfs;
+    int left;
+  } loop{usbfs_, 100};
+  transfer.owner = &loop;
+  transfer.completed = [](BusTransfer& done) {
+    auto& loop = *static_cast<Loop*>(done.owner);
+    if (--loop.left == 0) return;
+    EXPECT_EQ(loop.usbfs.submit(done), TransferStatus::ok);
+  };
+  ASSERT_EQ(usbfs_.submit(transfer), TransferStatus::ok);
+  while (!kernel_.in_flight.empty()) {
+    kernel_.end(*kernel_.in_flight[0], 0, 512);
+    wake_until_quiet();
+  }
+  EXPECT_EQ(loop.left, 0);
+}
+
+// A device that answers each transfer with so many bytes, or fails it after them, under a kernel
+// that ends what continues it: whatever is refused and however late things are reaped, each that
+// was taken completes once, with those bytes.
+TEST_F(UsbfsCutTransfers, EachCompletesOnceWithItsBytes) {
+  struct Asked {
+    BusTransfer transfer;
+    uint32_t moves = 0;
+    bool fails = false;
+  };
   for (uint32_t seed = 1; seed <= 200; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);
-    std::vector<std::unique_ptr<BusTransfer>> transfers;
-    std::vector<const BusTransfer*> taken;
-    kernel_.refuse = [&](size_t) { return random() % 16 == 0 ? ENOMEM : 0; };
-    for (int step = 0; step < 200; ++step) {
-      const bool ending = step >= 150;
-      if (!ending && random() % 3 == 0) {
-        transfers.push_back(std::make_unique<BusTransfer>(
-            make(TransferType::bulk, random() % 2 ? 0x81 : 0x02, random() % 100'000)));
-        BusTransfer& one = *transfers.back();
-        if (usbfs_.submit(one) == TransferStatus::ok) taken.push_back(&one);
-        if (one.broken) usbfs_.cancel(one);
-      } else if (!kernel_.in_flight.empty() && random() % 2) {
-        usbdevfs_urb& urb = *kernel_.in_flight[random() % kernel_.in_flight.size()];
-        kernel_.end(urb, random() % 8 ? 0 : -EPIPE,
-                    static_cast<int>(random() % static_cast<unsigned>(urb.buffer_length + 1)));
-      } else {
-        usbfs_.handle_events(POLLOUT);
+    std::vector<std::unique_ptr<Asked>> taken;
+    size_t served = 0;
+    kernel_.refuse = [&](size_t) { return random() % 32 == 0 ? ENOMEM : 0; };
+    const auto submit = [&] {
+      auto asked = std::make_unique<Asked>();
+      const uint8_t endpoint = random() % 2 ? 0x81 : 0x02;
+      asked->transfer = make(TransferType::bulk, endpoint, random() % 100'000);
+      asked->moves = random() % 3 ? asked->transfer.length
+                                  : static_cast<uint32_t>(random() % (asked->transfer.length + 1));
+      asked->fails = random() % 8 == 0;
+      BusTransfer& transfer = asked->transfer;
+      if (usbfs_.submit(transfer) != TransferStatus::ok) return;
+      if (transfer.broken) usbfs_.cancel(transfer);
+      taken.push_back(std::move(asked));
+    };
+    const auto serve = [&] {
+      Asked& asked = *taken[served++];
+      if (asked.transfer.broken) return;
+      int left = static_cast<int>(asked.moves);
+      bool ended = false;
+      for (size_t i = 0; i < asked.transfer.urbs.size(); ++i) {
+        usbdevfs_urb& urb = asked.transfer.urbs[i];
+        if (ended) {
+          kernel_.end(urb, -ECONNRESET, 0);
+          continue;
+        }
+        const int moved = std::min(left, urb.buffer_length);
+        left -= moved;
+        const bool last = i + 1 == asked.transfer.urbs.size();
+        ended = moved < urb.buffer_length || (asked.fails && left == 0) || last;
+        const bool strict = (urb.flags & USBDEVFS_URB_SHORT_NOT_OK) != 0;
+        const bool is_short = moved < urb.buffer_length;
+        kernel_.end(urb,
+                    ended && asked.fails ? -EPIPE
+                    : is_short && strict ? -EREMOTEIO
+                                         : 0,
+                    moved);
       }
+    };
+    for (int step = 0; step < 300; ++step) {
+      const auto what = random() % 3;
+      if (what == 0) submit();
+      if (what == 1 && served < taken.size()) serve();
+      if (what == 2) usbfs_.handle_events(POLLOUT);
     }
-    while (!kernel_.in_flight.empty()) kernel_.end(*kernel_.in_flight.back(), 0, 0);
+    while (served < taken.size()) serve();
     wake_until_quiet();
     EXPECT_EQ(done_.size(), taken.size());
-    for (const BusTransfer* one : taken) EXPECT_EQ(completions(*one), 1u);
-    for (const BusTransfer* one : taken) EXPECT_LE(one->actual, one->length);
+    for (const auto& one : taken) {
+      EXPECT_EQ(completions(one->transfer), 1u);
+      if (one->transfer.broken) {
+        EXPECT_EQ(one->transfer.status, TransferStatus::no_memory);
+        EXPECT_EQ(one->transfer.actual, 0u);
+      } else {
+        EXPECT_EQ(one->transfer.status, one->fails ? TransferStatus::stall : TransferStatus::ok);
+        EXPECT_EQ(one->transfer.actual, one->moves);
+      }
+    }
     done_.clear();
     if (HasFailure()) return;
+  }
+}
+
+TEST_F(UsbfsTransfersTest, WhatComesAfterTheEndIsNotLookedAt) {
+  BusTransfer transfer = make(TransferType::bulk, 0x81, 512);
+  ASSERT_EQ(usbfs_.submit(transfer), TransferStatus::ok);
+  usbfs_.handle_events(POLLERR);  // the kernel forgot it
+  EXPECT_TRUE(usbfs_.disconnected());
+  const int reaps = kernel_.reaps;
+  kernel_.end(*kernel_.in_flight[0], 0, 512);
+  usbfs_.handle_events(POLLOUT | POLLERR);
+  EXPECT_EQ(kernel_.reaps, reaps);
+  EXPECT_TRUE(done_.empty());
+}
+
+// A slot that is used again has nothing of its last transfer, nor of what a peer wrote.
+TEST_F(UsbfsTransfersTest, WhatNeverEndedHasMovedNothing) {
+  std::vector<IsoPacket> packets(3, IsoPacket{8, 0xffffffff, 0, 0});
+  BusTransfer transfer = make(TransferType::isochronous, 0x83, 24);
+  transfer.packets = packets;
+  transfer.actual = 4096;
+  ASSERT_EQ(usbfs_.submit(transfer), TransferStatus::ok);
+  EXPECT_EQ(transfer.actual, 0u);
+  for (const IsoPacket& packet : packets) {
+    EXPECT_EQ(packet.actual, 0u);
+    EXPECT_EQ(packet.status, static_cast<uint32_t>(TransferStatus::cancelled));
   }
 }
 
