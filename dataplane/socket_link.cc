@@ -158,8 +158,8 @@ std::span<const std::byte> SocketLink::pack(std::span<std::byte> head,
       std::span(filling_->packed).subspan(filling_->packed_used, tried.size() - tried.size() / 8);
   const uint64_t begin_ns = Worker::read_clock_ns();
   const size_t bytes = packer_->pack(tried, room);
-  const uint64_t end_ns = Worker::read_clock_ns();
-  policy.tried(end_ns, tried.size(), bytes == 0 ? tried.size() : bytes, end_ns - begin_ns);
+  const uint64_t took_ns = Worker::read_clock_ns() - begin_ns;
+  policy.tried(worker_.now_ns(), tried.size(), bytes == 0 ? tried.size() : bytes, took_ns);
   if (sample) ++compression_.samples;
   if (sample || bytes == 0) return data;
   filling_->packed_used += bytes;

@@ -198,7 +198,8 @@ void Worker::submit_and_sleep(uint64_t until_ns) {
     __kernel_timespec time{static_cast<int64_t>(wait_ns / kSecond),
                            static_cast<long long>(wait_ns % kSecond)};
     io_uring_cqe* cqe = nullptr;
-    io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &time, nullptr);
+    const int result = io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &time, nullptr);
+    if (result == -ETIME) clock_.look_again();  // a timer is due, by the kernel's clock
   }
   asleep_.store(false);
 }
@@ -240,6 +241,7 @@ void Worker::enable() {
   }
   wakeup_.ending = false;
   wakeup_.listen();
+  clock_.look_again();  // what came before was told by the kernel's
 }
 
 // Lets what was cancelled come to its end, so that nothing of it outlives the ring.

@@ -71,7 +71,7 @@ uint64_t WorkerClock::now_ns() {
   if (!counts_) return source_.kernel_ns();
   const uint64_t ticks = source_.counter();
   const uint64_t counted = ticks - looked_ticks_;
-  if (ns_per_tick_ == 0 || counted > trusted_ticks_ || ++answers_ == answers_per_look_max) {
+  if (ns_per_tick_ == 0 || counted >= trusted_ticks_ || ++answers_ == answers_per_look_max) {
     return look();
   }
   const double ns = static_cast<double>(counted) * ns_per_tick_ * (1 - kHeldBack);
@@ -84,6 +84,7 @@ uint64_t WorkerClock::look() {
   gauge(ticks, ns);
   looked_ticks_ = ticks;
   looked_ns_ = ns;
+  trusted_ticks_ = ns_per_tick_ == 0 ? 0 : static_cast<uint64_t>(double{trusted_ns} / ns_per_tick_);
   answers_ = 0;
   return told_ns_ = std::max(told_ns_, ns);
 }
@@ -99,7 +100,6 @@ void WorkerClock::gauge(uint64_t ticks, uint64_t ns) {
   const bool agree = gauged_ > 0 && std::abs(rate / gauged_ - 1) < kHeldBack / 2;
   gauged_ = rate;
   ns_per_tick_ = agree ? rate : 0;
-  trusted_ticks_ = agree ? static_cast<uint64_t>(static_cast<double>(trusted_ns) / rate) : 0;
 }
 
 }  // namespace farport

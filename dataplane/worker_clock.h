@@ -39,6 +39,8 @@ class WorkerClock {
 
   // CLOCK_MONOTONIC in nanoseconds. On one thread.
   uint64_t now_ns();
+  // The next time told is the kernel's.
+  void look_again() { trusted_ticks_ = 0; }
   // Whether the counter is used at all: there is one, and the kernel's clock is dear.
   bool counts() const { return counts_; }
 

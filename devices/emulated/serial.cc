@@ -87,27 +87,28 @@ Transfer* EmulatedSerial::take_any() {
   return nullptr;
 }
 
+// What is set must have been sent: of a transfer that goes IN the memory holds what was there.
 void EmulatedSerial::control(Transfer& transfer) {
   const auto data = transfer.data();
   bool done = false;
   uint32_t actual = 0;
   switch (static_cast<SerialRequest>(transfer.setup[1])) {
     case SerialRequest::set_line:
-      if (LineSettings line; data.size() >= sizeof(line)) {
+      if (LineSettings line; !transfer.in() && data.size() >= sizeof(line)) {
         std::memcpy(&line, data.data(), sizeof(line));
         done = set_line(line);
         actual = sizeof(line);
       }
       break;
     case SerialRequest::get_line:
-      if (data.size() >= sizeof(line_)) {
+      if (transfer.in() && data.size() >= sizeof(line_)) {
         std::memcpy(data.data(), &line_, sizeof(line_));
         done = true;
         actual = sizeof(line_);
       }
       break;
     case SerialRequest::set_modem:
-      if (ModemControl control; data.size() >= sizeof(control)) {
+      if (ModemControl control; !transfer.in() && data.size() >= sizeof(control)) {
         std::memcpy(&control, data.data(), sizeof(control));
         done = set_modem(control);
         actual = sizeof(control);

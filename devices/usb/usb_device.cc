@@ -134,6 +134,11 @@ void UsbDevice::on_ready(uint32_t events) {
   advance();
 }
 
+bool UsbDevice::leaving() const {
+  pollfd node{handle_->events_fd(), static_cast<short>(handle_->ready_events()), 0};
+  return ::poll(&node, 1, 0) > 0 && (node.revents & POLLHUP) && !(node.revents & POLLERR);
+}
+
 void UsbDevice::gone(std::string_view reason) {
   if (gone_) return;
   gone_ = true;

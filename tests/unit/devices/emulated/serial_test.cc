@@ -160,6 +160,16 @@ TEST_F(SerialTest, MalformedRequestsAreInvalid) {
             TransferStatus::invalid);
   EXPECT_EQ(request(static_cast<SerialRequest>(0x7f)).status, TransferStatus::invalid);
   EXPECT_EQ(set_modem(line::cts, line::cts), TransferStatus::invalid);
+  // The other way round: nothing was sent, what lies in the memory is nobody's to get.
+  constexpr uint8_t in = 0xc1, out = 0x41;
+  const LineSettings lying = port_->line_settings();
+  const Transfer& set = request(SerialRequest::set_line, 0, bytes_of(lying), in);
+  EXPECT_EQ(set.status, TransferStatus::invalid);
+  EXPECT_EQ(set.actual, 0u);
+  EXPECT_EQ(request(SerialRequest::set_modem, 0, bytes_of(ModemControl{line::dtr, 0}), in).status,
+            TransferStatus::invalid);
+  EXPECT_EQ(request(SerialRequest::get_line, 0, bytes_of(lying), out).status,
+            TransferStatus::invalid);
   EXPECT_EQ(read(limits::serial_run_bytes_max + 1).status, TransferStatus::invalid);
   EXPECT_EQ(read(0).status, TransferStatus::invalid);
   EXPECT_EQ(run(*port_, transfers_.make(TransferType::bulk, endpoint_in, 8)).status,

@@ -337,6 +337,38 @@ TEST_F(UsbDeviceRun, ADeviceThatIsBeingTakenAwayIsLeftAloneUntilItIsGone) {
   close(broken[1]);
 }
 
+// The pause has hidden that the device leaves, and what waits must not be submitted after it.
+TEST_F(UsbDeviceRun, ADeviceThatIsTakenAwayDuringWhatBlocksIsLeftAloneAfterIt) {
+  int hung_up[2], broken[2];
+  ASSERT_EQ(pipe2(hung_up, O_CLOEXEC | O_NONBLOCK), 0);
+  close(hung_up[1]);
+  ASSERT_EQ(pipe2(broken, O_CLOEXEC | O_NONBLOCK), 0);
+  close(broken[0]);
+  usb_.set_hold(true);
+  Transfer& blocking = control(set_interface_1_1);
+  device_->submit(blocking);
+  ASSERT_TRUE(usb_.wait_blocked());
+  Transfer& first = make(0x81, 512);
+  Transfer& second = make(0x81, 512);
+  device_->submit(first);
+  device_->submit(second);
+  settle();
+  ASSERT_EQ(dup3(hung_up[0], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  usb_.set_hold(false);
+  ASSERT_TRUE(wait_for(blocking));
+  for (int i = 0; i < 100; ++i) settle();
+  EXPECT_TRUE(usb_.in_flight.empty());
+  usb_.unplug();
+  ASSERT_EQ(dup3(broken[1], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  ASSERT_TRUE(wait_for(second));
+  EXPECT_EQ(first.status, TransferStatus::unplugged);
+  EXPECT_EQ(second.status, TransferStatus::unplugged);
+  EXPECT_EQ(done_, (std::vector<const Transfer*>{&blocking, &first, &second}));
+  EXPECT_EQ(unplugs_, 1);
+  close(hung_up[0]);
+  close(broken[1]);
+}
+
 TEST_F(UsbDeviceRun, WhatTheKernelForgotEndsWithTheDevice) {
   Transfer& transfer = make(0x81, 512);
   device_->submit(transfer);
