@@ -304,18 +304,37 @@ TEST_F(UsbDeviceRun, UnplugDuringWhatBlocksIsToldAfterIt) {
   }
 }
 
-// Node's POLLHUP without POLLERR: the kernel holds the device's lock, for which reaping would wait.
+// What a node's poll says while its device is taken away, and after it.
+class Node {
+ public:
+  explicit Node(FakeUsb& usb) : usb_(usb) {
+    int leaving[2], gone[2];
+    EXPECT_EQ(pipe2(leaving, O_CLOEXEC | O_NONBLOCK), 0);
+    EXPECT_EQ(pipe2(gone, O_CLOEXEC | O_NONBLOCK), 0);
+    leaving_.reset(leaving[0]);
+    close(leaving[1]);  // POLLHUP at the reading end
+    close(gone[0]);     // POLLERR at the writing end
+    gone_.reset(gone[1]);
+  }
+  void leave() { become(leaving_); }
+  void go() { become(gone_); }
+
+ private:
+  void become(const FileDescriptor& other) {
+    EXPECT_EQ(dup3(other.get(), usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  }
+  FakeUsb& usb_;
+  FileDescriptor leaving_, gone_;
+};
+
+// POLLHUP without POLLERR: the kernel may hold the device's lock, for which any ioctl would wait.
 TEST_F(UsbDeviceRun, ADeviceThatIsBeingTakenAwayIsLeftAloneUntilItIsGone) {
-  int hung_up[2], broken[2];
-  ASSERT_EQ(pipe2(hung_up, O_CLOEXEC | O_NONBLOCK), 0);
-  close(hung_up[1]);  // poll says POLLHUP of the other end
-  ASSERT_EQ(pipe2(broken, O_CLOEXEC | O_NONBLOCK), 0);
-  close(broken[0]);  // and here POLLERR
+  Node node(usb_);
   Transfer& transfer = make(0x81, 512);
   device_->submit(transfer);
   settle();  // the node is polled, and will be once more after the wake
   usb_.wake();
-  ASSERT_EQ(dup3(hung_up[0], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  node.leave();
   ASSERT_TRUE(until([&] { return usb_.looks == 1; }));  // for the wake
   for (int i = 0; i < 100; ++i) settle();
   EXPECT_EQ(usb_.looks, 1);
@@ -324,7 +343,7 @@ TEST_F(UsbDeviceRun, ADeviceThatIsBeingTakenAwayIsLeftAloneUntilItIsGone) {
   device_->submit(late);
   EXPECT_EQ(usb_.in_flight.size(), 1u);  // which would wait for that lock, too
   usb_.unplug();
-  ASSERT_EQ(dup3(broken[1], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  node.go();
   ASSERT_TRUE(wait_for(transfer));
   ASSERT_TRUE(wait_for(late));
   EXPECT_EQ(transfer.status, TransferStatus::unplugged);
@@ -333,17 +352,11 @@ TEST_F(UsbDeviceRun, ADeviceThatIsBeingTakenAwayIsLeftAloneUntilItIsGone) {
   const int looks = usb_.looks;
   for (int i = 0; i < 100; ++i) settle();
   EXPECT_EQ(usb_.looks, looks);  // though the node stays ready
-  close(hung_up[0]);
-  close(broken[1]);
 }
 
 // The pause has hidden that the device leaves, and what waits must not be submitted after it.
 TEST_F(UsbDeviceRun, ADeviceThatIsTakenAwayDuringWhatBlocksIsLeftAloneAfterIt) {
-  int hung_up[2], broken[2];
-  ASSERT_EQ(pipe2(hung_up, O_CLOEXEC | O_NONBLOCK), 0);
-  close(hung_up[1]);
-  ASSERT_EQ(pipe2(broken, O_CLOEXEC | O_NONBLOCK), 0);
-  close(broken[0]);
+  Node node(usb_);
   usb_.set_hold(true);
   Transfer& blocking = control(set_interface_1_1);
   device_->submit(blocking);
@@ -353,20 +366,18 @@ TEST_F(UsbDeviceRun, ADeviceThatIsTakenAwayDuringWhatBlocksIsLeftAloneAfterIt) {
   device_->submit(first);
   device_->submit(second);
   settle();
-  ASSERT_EQ(dup3(hung_up[0], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  node.leave();
   usb_.set_hold(false);
   ASSERT_TRUE(wait_for(blocking));
   for (int i = 0; i < 100; ++i) settle();
   EXPECT_TRUE(usb_.in_flight.empty());
   usb_.unplug();
-  ASSERT_EQ(dup3(broken[1], usb_.ready.get(), O_CLOEXEC), usb_.ready.get());
+  node.go();
   ASSERT_TRUE(wait_for(second));
   EXPECT_EQ(first.status, TransferStatus::unplugged);
   EXPECT_EQ(second.status, TransferStatus::unplugged);
   EXPECT_EQ(done_, (std::vector<const Transfer*>{&blocking, &first, &second}));
   EXPECT_EQ(unplugs_, 1);
-  close(hung_up[0]);
-  close(broken[1]);
 }
 
 TEST_F(UsbDeviceRun, WhatTheKernelForgotEndsWithTheDevice) {
