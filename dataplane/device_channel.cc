@@ -10,6 +10,18 @@
 
 namespace farport {
 
+namespace {
+
+// A device goes by the setup packet. Of one that goes OUT there is nothing to bring back IN: what
+// lies in the buffer may have been another's.
+bool goes_one_way(const Transfer& transfer) {
+  const bool moves = (transfer.setup[6] | transfer.setup[7]) != 0;
+  return transfer.type != TransferType::control || !moves ||
+         ((transfer.setup[0] ^ transfer.endpoint) & 0x80) == 0;
+}
+
+}  // namespace
+
 DeviceChannel::DeviceChannel(Session& session, uint32_t number, std::unique_ptr<Device> device,
                              uint64_t nominal_bytes_s, uint64_t credit_bytes, ChannelEvents& events)
     : Channel(session, number, events),
@@ -221,18 +233,6 @@ void DeviceChannel::serve_if_whole(Transfer& transfer) {
   if (transfer.chain != 0) return chain_whole(transfer);
   serve(transfer);
 }
-
-namespace {
-
-// A device goes by the setup packet. Of one that goes OUT there is nothing to bring back IN: what
-// lies in the buffer may have been another's.
-bool goes_one_way(const Transfer& transfer) {
-  const bool moves = (transfer.setup[6] | transfer.setup[7]) != 0;
-  return transfer.type != TransferType::control || !moves ||
-         ((transfer.setup[0] ^ transfer.endpoint) & 0x80) == 0;
-}
-
-}  // namespace
 
 // `transfer.status` is no_memory when there was none for it.
 void DeviceChannel::serve(Transfer& transfer) {

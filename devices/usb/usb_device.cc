@@ -17,6 +17,9 @@ std::vector<uint8_t> active_interfaces(const DeviceInfo& info) {
                                : std::vector<uint8_t>{};
 }
 
+// usb_handle.h: the device is being taken away, and not gone yet.
+bool says_leaving(uint32_t events) { return (events & POLLHUP) && !(events & POLLERR); }
+
 }  // namespace
 
 UsbDevice::UsbDevice(DeviceInfo info, std::unique_ptr<UsbHandle> handle,
@@ -111,7 +114,7 @@ void UsbDevice::stop() {
 
 void UsbDevice::on_ready(uint32_t events) {
   if (paused()) return;  // was ready just before the pause
-  leaving_ = (events & POLLHUP) && !(events & POLLERR);
+  leaving_ = says_leaving(events);
   if (leaving_) {
     // The kernel is taking the device away. It may have the device's lock, for which any ioctl
     // would wait, and the node stays ready until it is done.
@@ -134,9 +137,10 @@ void UsbDevice::on_ready(uint32_t events) {
   advance();
 }
 
-bool UsbDevice::leaving() const {
+// What a pause has hidden.
+bool UsbDevice::look_for_leaving() const {
   pollfd node{handle_->events_fd(), static_cast<short>(handle_->ready_events()), 0};
-  return ::poll(&node, 1, 0) > 0 && (node.revents & POLLHUP) && !(node.revents & POLLERR);
+  return ::poll(&node, 1, 0) > 0 && says_leaving(static_cast<uint32_t>(node.revents));
 }
 
 void UsbDevice::gone(std::string_view reason) {

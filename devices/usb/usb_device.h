@@ -74,7 +74,7 @@ class UsbDevice final : public Device {
 
   // --- usb_device.cc ---
   void on_ready(uint32_t events);
-  bool leaving() const;
+  bool look_for_leaving() const;
   void gone(std::string_view reason);
   void advance();
   void wait(Transfer& transfer);

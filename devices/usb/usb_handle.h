@@ -24,8 +24,9 @@ class UsbHandle {
   // ok: in flight, until its `completed` is called inside handle_events(); to be cancelled where it
   // is `broken` after this. Else why it is not in flight.
   virtual TransferStatus submit(BusTransfer& transfer) = 0;
-  // Says ready_events() (of poll) while handle_events() has something to do, POLLHUP or POLLERR
-  // when the device goes.
+  // Polled, it says ready_events() while handle_events() has something to do; POLLHUP alone while
+  // the kernel takes the device away, when every other call may wait for it; and POLLERR, from then
+  // on, when the device is gone and all that was in flight has ended.
   virtual int events_fd() const = 0;
   virtual uint32_t ready_events() const = 0;
   virtual void handle_events(uint32_t events) = 0;

@@ -143,7 +143,7 @@ void UsbDevice::operation_done() {
   if (operation_.result == 0 && kind == Operation::Kind::set_interface) {
     endpoints_.set_interface(operation_.index, operation_.value);
   }
-  leaving_ = leaving();  // the pause has hidden it
+  leaving_ = look_for_leaving();
   watch_.set_events(handle_->ready_events());
   const bool lost = kind == Operation::Kind::reset && operation_.result == LIBUSB_ERROR_NOT_FOUND;
   const TransferStatus status =

@@ -63,15 +63,15 @@ def measure(lab, path, turn, rates):
 def measure_both(lab, disk, added_ms, rounds):
     """MB/s of each round, by system and workload; and what Farport's rules have done in the last round."""
     rates = {system: {name: [] for name, _, _ in WORKLOADS} for system in SYSTEMS}
-    used = ""
+    used = {}
     for turn in range(rounds):
-        for system, through in sorted(SYSTEMS.items(), reverse=turn % 2 == 0):
+        for system, through in list(SYSTEMS.items())[::-1 if turn % 2 else 1]:
             with network.delayed(lab, added_ms), through(lab, disk) as (path, rules):
                 # A new connection first finds out how much the network takes.
                 devices.measure_rate(lab.b, path, "read", 1 << 20, WARM_UP_MS, lab.seed)
                 measure(lab, path, turn, rates[system])
-                used = rules() if system == "Farport" else used
-    return rates, used
+                used[system] = rules()
+    return rates, used["Farport"]
 
 
 @scenario(native=True)

@@ -62,8 +62,7 @@ TEST_F(UsbTransfers, EveryOutcomeIsPassedOn) {
     EXPECT_EQ(transfer.status, status);
     EXPECT_EQ(transfer.actual, 7u);
   }
-  EXPECT_EQ(unplugs_,
-            0);  // that one transfer says so is not the device's end: the events tell that
+  EXPECT_EQ(unplugs_, 0);  // the events tell of the device's end, not what became of one transfer
 }
 
 TEST_F(UsbTransfers, RefusedSubmissionsFailThatOneTransfer) {
